@@ -1,0 +1,1 @@
+"""Content, batches, recipes, files and media decoding: standard library and NumPy only."""

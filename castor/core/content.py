@@ -1,0 +1,109 @@
+"""Documents: the one content type from crawl to reply, and its wire JSON (the Gemini API's form).
+
+Invariant: a Turn is canonical. Adjacent texts are merged and empty ones dropped on construction,
+so that two turns with the same meaning are equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Role = Literal["system", "user", "model", "page"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Unicode text. Lone surrogates are not text and are refused.
+
+    Raises:
+        ValueError: `text` cannot be written as UTF-8.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        try:
+            self.text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"text holds a lone surrogate at character {error.start}; "
+                "replace it (for example with U+FFFD) before making a Text"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Media:
+    """Encoded bytes as they arrived; `mime` decides which modality opens them."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """The model asks for a function to be run: `args` is a JSON object."""
+
+    name: str
+    args: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a function answered: `response` is a JSON object; `id` repeats the call's."""
+
+    name: str
+    response: Mapping[str, Any]
+    id: str = ""
+
+
+Part = Text | Media | Call | Result
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One speaker's parts. "page" is content with no speaker (a web page, a book): it is learned.
+
+    Raises:
+        ValueError: the role is not one of ROLES.
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"a turn cannot have the role {self.role!r}; it has one of {ROLES}")
+        object.__setattr__(self, "parts", _canonical(self.parts))
+
+
+@dataclass(frozen=True)
+class Document:
+    """One crawl page, one chat, one benchmark prompt or one API request: all are this."""
+
+    turns: tuple[Turn, ...]
+    origin: str = ""  # where it came from, e.g. "books/Beowulf#4123"
+    tags: frozenset[str] = frozenset()
+
+    @staticmethod
+    def of(*parts: Part | str, role: Role = "user", origin: str = "") -> "Document":
+        """A document of one turn; plain strings become Text."""
+        turn = Turn(role, tuple(Text(p) if isinstance(p, str) else p for p in parts))
+        return Document((turn,), origin=origin)
+
+    def then(self, *parts: Part | str, role: Role = "model") -> "Document":
+        """This document with one more turn."""
+        turn = Turn(role, tuple(Text(p) if isinstance(p, str) else p for p in parts))
+        return Document((*self.turns, turn), self.origin, self.tags)
+
+
+def _canonical(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    merged: list[Part] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        if isinstance(part, Text) and isinstance(last, Text):
+            merged[-1] = Text(last.text + part.text)
+        elif part != Text(""):
+            merged.append(part)
+    return tuple(merged)
