@@ -1,0 +1,95 @@
+"""Reading and writing whole files: local paths and, through fsspec, buckets.
+
+Invariant: what is written here appears whole or not at all, even if the process is killed.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+
+SLICE = re.compile(r"(?P<path>.+)#(?P<offset>\d+),(?P<length>\d+)")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The bytes of a local path, of a URL that fsspec knows, or of a slice "file#offset,length".
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the slice reaches past the end of the file.
+    """
+    cut = SLICE.fullmatch(str(path))
+    if cut is None:
+        with fsspec.open(str(path), "rb") as stream:
+            return stream.read()
+    offset, length = int(cut["offset"]), int(cut["length"])
+    with fsspec.open(cut["path"], "rb") as stream:
+        stream.seek(offset)
+        data = stream.read(length)
+    if len(data) != length:
+        raise ValueError(
+            f"{cut['path']} ends before byte {offset + length}; the slice asks for {length} bytes "
+            f"from {offset}"
+        )
+    return data
+
+
+def write_atomic(path: Path | str, data: bytes) -> None:
+    """Write bytes beside the place, then rename: readers see the old file or the new one."""
+    if "://" in str(path):
+        with fsspec.open(str(path), "wb") as stream:  # object stores show whole objects only
+            stream.write(data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, target)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place when the block ends without an error.
+
+    Whatever was at `path` is replaced; on an error the new folder is removed and the old one stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield aside
+        for file in aside.rglob("*"):
+            _flush(file)
+        _flush(aside)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".old.{path.name}."))
+            os.replace(path, old / "was")
+            os.replace(aside, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(aside, path)
+        _flush(path.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Ask the file system to keep what was written at `path` through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
