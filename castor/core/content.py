@@ -4,6 +4,7 @@ Invariant: a Turn is canonical. Adjacent texts are merged and empty ones dropped
 so that two turns with the same meaning are equal.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -42,20 +43,35 @@ class Media:
 
 @dataclass(frozen=True)
 class Call:
-    """The model asks for a function to be run: `args` is a JSON object."""
+    """The model asks for a function to be run: `args` is a JSON object.
+
+    Raises:
+        ValueError: `args` is not JSON (a set, NaN, a lone surrogate, a key that is no string).
+    """
 
     name: str
     args: Mapping[str, Any]
     id: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", _json_object(self.args, f"the call of {self.name!r}"))
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a function answered: `response` is a JSON object; `id` repeats the call's."""
+    """What a function answered: `response` is a JSON object; `id` repeats the call's.
+
+    Raises:
+        ValueError: `response` is not JSON.
+    """
 
     name: str
     response: Mapping[str, Any]
     id: str = ""
+
+    def __post_init__(self) -> None:
+        checked = _json_object(self.response, f"the result of {self.name!r}")
+        object.__setattr__(self, "response", checked)
 
 
 Part = Text | Media | Call | Result
@@ -107,3 +123,15 @@ def _canonical(parts: tuple[Part, ...]) -> tuple[Part, ...]:
         elif part != Text(""):
             merged.append(part)
     return tuple(merged)
+
+
+def _json_object(value: Mapping[str, Any], what: str) -> dict[str, Any]:
+    try:
+        text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+        kept: dict[str, Any] = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} holds something that JSON cannot: {error}") from None
+    if kept.keys() != value.keys():
+        raise ValueError(f"{what} has keys that are no strings: {list(value)}")
+    return kept

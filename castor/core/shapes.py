@@ -8,6 +8,6 @@ M media slots of a row · P values of one media window · C codes of a picture.
 import numpy as np
 from jaxtyping import Float32, Int32
 
-Ids = Int32[np.ndarray, "T"]  # token ids of one document
-Weights = Float32[np.ndarray, "T"]  # how much predicting each id counts; 0 = not at all
+Ids = Int32[np.ndarray, " T"]  # token ids of one document
+Weights = Float32[np.ndarray, " T"]  # how much predicting each id counts; 0 = not at all
 Rows = Int32[np.ndarray, "B T"]  # one integer per position of a batch

@@ -29,7 +29,10 @@ class ImageConfig:
     width: int = 192
     heads: int = 3
     side: int = 64  # most slots along one side: rows of the x and y position tables
+    detail: int = 16  # pixels along a side of the picture that one slot stands for, if in bounds
+    least: int = 16  # fewest slots of one picture, however small it is
     slots: int = 64  # most slots of one picture, unless a request asks for another budget
+    frame_slots: int = 16  # most slots of one frame of a clip
 
 
 @dataclass(frozen=True)

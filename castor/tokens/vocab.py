@@ -64,6 +64,7 @@ class Vocab:
         if self._pieces.get_piece_size() < CONTROLS + 256 or not self._pieces.is_control(8):
             raise ValueError("this SentencePiece model has no control ids; learn one with Castor")
         self.model = model
+        self._byte_0 = self._pieces.piece_to_id("<0x00>")  # the 256 bytes follow one another
         self.text_size = self._pieces.get_piece_size()
         self.codes = range(self.text_size, self.text_size + codes)
         self.size = -(-self.codes.stop // 128) * 128  # whole tiles of a matrix product
@@ -75,9 +76,9 @@ class Vocab:
         ids: list[int] = self._pieces.encode(chunks[0])
         for chunk in chunks[1:]:
             if chunk.startswith("\0"):
-                ids += [CONTROLS, *self._pieces.encode(chunk[1:])]
+                ids += [self._byte_0, *self._pieces.encode(chunk[1:])]
             else:
-                ids += [*(CONTROLS + b for b in SPACE.encode()), *self._pieces.encode(chunk)]
+                ids += [*(self._byte_0 + b for b in SPACE.encode()), *self._pieces.encode(chunk)]
         return ids
 
     def decode(self, ids: list[int]) -> str:
@@ -94,13 +95,13 @@ class Vocab:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        spelled = [bytes([b]) for b in range(256)]
-        rest = range(CONTROLS + 256, self.text_size)
-        pieces = [self._pieces.id_to_piece(i).replace(SPACE, " ").encode() for i in rest]
-        return [b""] * CONTROLS + spelled + pieces
+        pieces = [self._pieces.id_to_piece(i) for i in range(CONTROLS, self.text_size)]
+        table = [b""] * CONTROLS + [piece.replace(SPACE, " ").encode() for piece in pieces]
+        table[self._byte_0 : self._byte_0 + 256] = [bytes([b]) for b in range(256)]
+        return table
 
     @cached_property
-    def byte_lengths(self) -> Float32[np.ndarray, "V"]:
+    def byte_lengths(self) -> Float32[np.ndarray, " V"]:
         """How many bytes of UTF-8 each id stands for; 0 for control and code ids."""
         lengths = np.zeros(self.size, np.float32)
         lengths[: self.text_size] = [len(b) for b in self._bytes]
