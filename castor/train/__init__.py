@@ -1,0 +1,1 @@
+"""One loop for every objective: batches in, weights out, bit for bit the same each time."""

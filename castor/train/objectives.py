@@ -1,0 +1,140 @@
+"""Objectives: (model, batch) to Loss. What is learned is decided by the batch's weights alone.
+
+Logits of all positions never exist at once, and positions of weight 0 cost nothing.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from castor.core.batch import Batch
+from castor.models import decoder
+from castor.models.sizes import ModelConfig
+
+CHUNK = 512  # positions whose logits exist at once
+SOURCES = 64  # most sources of a mixture; sums are kept for each
+
+
+class Loss(NamedTuple):
+    """Sums over targets; divide only after adding up all batches and hosts."""
+
+    nats: Float[Array, ""]  # what is minimised: weighted, z-loss included
+    count: Float[Array, ""]  # sum of weights
+    source_nats: Float[Array, " sources"]  # unweighted, of every learned position
+    source_right: Float[Array, " sources"]  # positions whose likeliest id was the target
+    source_count: Float[Array, " sources"]  # learned positions
+
+
+class Marks(NamedTuple):
+    """Per position: nats of the target (0 where not learned) and whether it was the likeliest."""
+
+    nats: Float[Array, " R"]
+    right: Float[Array, " R"]
+
+
+def next_token(
+    model: decoder.Model, batch: Batch, *, config: ModelConfig, z_loss: float = 0.0
+) -> Loss:
+    """Cross-entropy of the targets in nats, plus `z_loss` times the squared log-normaliser.
+
+    Paper: for the z-loss, Chowdhery et al. 2022, arXiv:2204.02311, section 5.
+    """
+    states = decoder.hidden(model, batch, config=config)
+    weights = jnp.asarray(batch.weights).reshape(-1)
+    nats, marks = cross_entropy(
+        states.reshape(-1, states.shape[-1]),
+        model.decoder.embedding,
+        jnp.asarray(batch.targets).reshape(-1),
+        weights,
+        z_loss,
+    )
+    sources = jnp.asarray(batch.sources).reshape(-1)
+    learned = (weights > 0).astype(jnp.float32)
+    by_source = partial(jax.ops.segment_sum, segment_ids=sources, num_segments=SOURCES)
+    return Loss(
+        nats, weights.sum(), by_source(marks.nats), by_source(marks.right), by_source(learned)
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def cross_entropy(
+    states: Float[Array, "R D"],
+    table: Float[Array, "V D"],
+    targets: Int[Array, " R"],
+    weights: Float[Array, " R"],
+    z_loss: float,
+) -> tuple[Float[Array, ""], Marks]:
+    """Weighted sum of nats over the positions of weight above 0, and the marks of each.
+
+    The gradient with respect to states and table is computed chunk by chunk in the forward pass;
+    targets and weights have none.
+    """
+    nats, marks, _, _ = _by_chunks(states, table, targets, weights, z_loss, gradients=False)
+    return nats, marks
+
+
+def _forward(
+    states: Array, table: Array, targets: Array, weights: Array, z_loss: float
+) -> tuple[tuple[Array, Marks], tuple[Array, Array, Array, Array]]:
+    nats, marks, d_states, d_table = _by_chunks(
+        states, table, targets, weights, z_loss, gradients=True
+    )
+    return (nats, marks), (d_states, d_table, targets, weights)
+
+
+def _backward(
+    z_loss: float, kept: tuple[Array, Array, Array, Array], given: tuple[Array, Marks]
+) -> tuple[Array, Array, np.ndarray, Array]:
+    d_states, d_table, targets, weights = kept
+    scale = given[0]
+    flat = np.zeros(targets.shape, jax.dtypes.float0)
+    scaled = (d_states * scale.astype(d_states.dtype), (d_table * scale).astype(d_states.dtype))
+    return (*scaled, flat, jnp.zeros_like(weights))
+
+
+cross_entropy.defvjp(_forward, _backward)
+
+
+def _by_chunks(
+    states: Array, table: Array, targets: Array, weights: Array, z_loss: float, *, gradients: bool
+) -> tuple[Array, Marks, Array, Array]:
+    R, D = states.shape
+    chunk = min(CHUNK, R)
+    learned_first = jnp.argsort(weights <= 0, stable=True).astype(jnp.int32)
+    order = jnp.concatenate([learned_first, jnp.full((-R) % chunk, R, jnp.int32)])
+    chunks = (jnp.sum(weights > 0, dtype=jnp.int32) + chunk - 1) // chunk
+
+    def one(i: Array, sums: tuple[Array, Marks, Array, Array]) -> tuple[Array, Marks, Array, Array]:
+        nats, marks, d_states, d_table = sums
+        at = jax.lax.dynamic_slice(order, (i * chunk,), (chunk,))
+        x = states.at[at].get(mode="fill", fill_value=0)
+        target = targets.at[at].get(mode="fill", fill_value=0)
+        weight = weights.at[at].get(mode="fill", fill_value=0)
+        scores = jnp.dot(x, table.T, preferred_element_type=jnp.float32)
+        peak = scores.max(axis=-1)
+        total = jax.nn.logsumexp(scores, axis=-1)
+        hit = jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
+        nats = nats + jnp.sum(weight * (total - hit + z_loss * total**2))
+        here = (weight > 0).astype(jnp.float32)
+        marks = Marks(
+            marks.nats.at[at].set((total - hit) * here, mode="drop"),
+            marks.right.at[at].set((hit >= peak).astype(jnp.float32) * here, mode="drop"),
+        )
+        if gradients:
+            share = jnp.exp(scores - total[:, None]) * (1 + 2 * z_loss * total)[:, None]
+            columns = jnp.arange(table.shape[0], dtype=jnp.int32)[None]
+            slope = jnp.where(columns == target[:, None], share - 1, share) * weight[:, None]
+            slope = slope.astype(table.dtype)
+            d_states = d_states.at[at].set((slope @ table).astype(states.dtype), mode="drop")
+            d_table = d_table + jnp.dot(slope.T, x, preferred_element_type=jnp.float32)
+        return nats, marks, d_states, d_table
+
+    empty = jnp.zeros(R, jnp.float32)
+    d_table = jnp.zeros(table.shape if gradients else (0, 0), jnp.float32)
+    start = (jnp.float32(0), Marks(empty, empty), jnp.zeros_like(states), d_table)
+    return jax.lax.fori_loop(0, chunks, one, start)

@@ -1,0 +1,112 @@
+"""One training step: gradients of an objective, an update, and what the metrics need to know.
+
+The step is one compiled function that takes over the state's memory. A step whose gradient is not
+finite changes nothing but the count of such steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from castor.train.objectives import Loss
+
+Objective = Callable[[Any, Any], Loss]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that a run is made of between two steps; float32 throughout."""
+
+    model: Any
+    average: Any  # exponential moving average of the weights; empty if not asked for
+    moments: Any
+    key: PRNGKeyArray
+    step: Int[Array, ""]
+    skipped: Int[Array, ""]  # steps whose gradient was not finite
+
+
+class StepMetrics(NamedTuple):
+    """What one step tells: its loss sums, the norm of its gradient, and whether it counted."""
+
+    loss: Loss
+    gradient_norm: Float[Array, ""]
+    finite: Array
+
+
+Step = Callable[[TrainState, Any], tuple[TrainState, StepMetrics]]
+
+
+def start(model: Any, transform: optax.GradientTransformation, *, key: Array, ema: float) -> TrainState:
+    """The state before step 0."""
+    average = jax.tree.map(jnp.array, model) if ema else ()
+    counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: both are donated
+    return TrainState(model, average, transform.init(model), key, *counts)
+
+
+def make_step(
+    objective: Objective,
+    transform: optax.GradientTransformation,
+    *,
+    precision: str,
+    accumulate: int = 1,
+    ema: float = 0.0,
+) -> Step:
+    """The compiled step. Batches are cut into `accumulate` parts along their rows.
+
+    `precision` is the type of the forward and backward pass; weights and moments stay float32.
+    """
+
+    def total(model: Any, batch: Any) -> tuple[Float[Array, ""], Loss]:
+        loss = objective(cast(model, precision), batch)
+        return loss.nats, loss
+
+    def gradients(model: Any, batch: Any) -> tuple[Loss, Any]:
+        (_, loss), slope = jax.value_and_grad(total, has_aux=True)(model, batch)
+        return loss, slope
+
+    def summed(model: Any, batch: Any) -> tuple[Loss, Any]:
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        shapes = jax.eval_shape(gradients, model, jax.tree.map(lambda x: x[0], parts))
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        def add(sums: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, gradients(model, part)), None
+
+        return jax.lax.scan(add, zeros, parts)[0]
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
+        loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch)
+        slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
+        norm = optax.global_norm(slope)
+        finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            change, moments = transform.update(slope, state.moments, state.model)
+        model = optax.apply_updates(state.model, change)
+        average = jax.tree.map(
+            lambda old, new: ema * old + (1 - ema) * new, state.average, model if ema else ()
+        )
+        fresh = TrainState(
+            model, average, moments, jax.random.fold_in(state.key, 1), state.step, state.skipped
+        )
+        kept = jax.tree.map(partial(jnp.where, finite), fresh, state)
+        counts = (state.step + 1, state.skipped + (1 - finite.astype(jnp.int32)))
+        after = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
+        return after, StepMetrics(loss, norm, finite)
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def cast(tree: Any, precision: str) -> Any:
+    """The tree with its floating-point leaves in another precision."""
+    dtype = jnp.dtype(precision)
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
