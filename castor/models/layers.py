@@ -53,7 +53,49 @@ def geglu(
 
     Paper: Shazeer 2020, arXiv:2002.05202.
     """
-    return (jax.nn.gelu(x @ gate, approximate=True) * (x @ up)) @ down
+    opened = jax.nn.gelu(product(x, gate).astype(jnp.float32), approximate=True)
+    hidden = (opened * product(x, up).astype(jnp.float32)).astype(x.dtype)
+    return product(hidden, down)
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "R I"], weights: Float[Array, "I O"]) -> Float[Array, "R O"]:
+    """x @ weights with a backward pass that is twice as fast in bfloat16 on a CPU.
+
+    XLA's CPU products of bfloat16 run at half speed when an operand is a transpose, which both
+    products of the backward pass have. Here that operand is turned in memory first.
+    """
+    return x @ weights
+
+
+def _product_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ weights, (x, weights)
+
+
+def _product_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, Array]:
+    x, weights = kept
+    narrow = x.shape[1] <= given.shape[1]  # the narrower of the two is cheaper to turn
+    d_weights = _turned(x) @ given if narrow else _turned(_turned(given) @ x)
+    return given @ _turned(weights), d_weights
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _turned(x: Float[Array, "a b"]) -> Float[Array, "b a"]:
+    """The transpose, on a CPU out of a loop: XLA would otherwise fold it back into the product."""
+    if x.dtype != jnp.bfloat16 or x.shape[1] % 2:
+        return x.T
+    rows, half = x.shape[0], x.shape[1] // 2
+
+    def strip(x: Array, i: Array) -> Array:
+        return jax.lax.dynamic_slice(x, (jnp.int32(0), i * half), (rows, half)).T
+
+    def by_halves(x: Array) -> Array:
+        strips = jax.lax.map(lambda i: strip(x, i), jnp.arange(2, dtype=jnp.int32))
+        return strips.reshape(2 * half, rows)
+
+    return jax.lax.platform_dependent(x, cpu=by_halves, default=jnp.transpose)
 
 
 def _like(scale: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
