@@ -13,7 +13,7 @@ class Signal(NamedTuple):
     """One picture, one frame or one stretch of sound, cut into the windows that fill its slots."""
 
     kind: str  # which encoder reads it: "image" or "audio"
-    values: Shaped[np.ndarray, "M *window"]  # one window of raw values per slot
+    values: Shaped[np.ndarray, " M *window"]  # one window of raw values per slot
     places: Int32[np.ndarray, "M 2"]  # (x, y) of an image slot; (0, time) of an audio slot
 
 

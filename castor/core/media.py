@@ -82,7 +82,9 @@ class Clip(NamedTuple):
     sound: Float32[np.ndarray, " n"] | None
 
 
-def open_image(data: bytes, mime: str, *, limits: Limits | None = None) -> UInt8[np.ndarray, "h w 3"]:
+def open_image(
+    data: bytes, mime: str, *, limits: Limits | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """The pixels of a picture, turned upright, on white where it is transparent.
 
     Raises:
@@ -99,7 +101,9 @@ def open_image(data: bytes, mime: str, *, limits: Limits | None = None) -> UInt8
             raise ValueError(f"the {mime} picture is damaged or cut short: {error}") from None
 
 
-def open_sound(data: bytes, mime: str, *, limits: Limits | None = None) -> Float32[np.ndarray, " n"]:
+def open_sound(
+    data: bytes, mime: str, *, limits: Limits | None = None
+) -> Float32[np.ndarray, " n"]:
     """Mono samples at 16 kHz, from -1 to 1; channels are averaged.
 
     Raises:
@@ -175,10 +179,16 @@ def media_from_file(path: Path | str) -> Media:
         FileNotFoundError: there is no such file.
     """
     place = Path(path)
-    if place.is_dir():
-        return _folder(place)
-    data = read_bytes(path)
-    named, found = MIMES.get(place.suffix.lower()), sniff(data)
+    return _folder(place) if place.is_dir() else named_media(str(path), read_bytes(path))
+
+
+def named_media(path: str, data: bytes) -> Media:
+    """A medium from bytes and the name that they had; an animated GIF is a clip.
+
+    Raises:
+        ValueError: the ending is unknown, or it contradicts the content.
+    """
+    named, found = MIMES.get(Path(path).suffix.lower()), sniff(data)
     if named is None and found is None:
         raise ValueError(f"{path}: unknown kind of file; known endings are {' '.join(MIMES)}")
     if not data:
