@@ -1,0 +1,1 @@
+"""Documents in, replies out: batches, caches and sampling behind a few verbs."""
