@@ -18,7 +18,9 @@ def with_media(document: Document, swap: Callable[[int, Media], Media]) -> Docum
     """The document with each medium replaced by `swap(number, medium)`."""
     count = iter(range(len(media_of(document))))
     turns = tuple(
-        replace(t, parts=tuple(swap(next(count), p) if isinstance(p, Media) else p for p in t.parts))
+        replace(
+            t, parts=tuple(swap(next(count), p) if isinstance(p, Media) else p for p in t.parts)
+        )
         for t in document.turns
     )
     return replace(document, turns=turns)
@@ -36,10 +38,7 @@ def shuffled(documents: Sequence[Document], *, seed: int) -> list[Document]:
         raise ValueError("inputs can be shuffled between examples only when there are at least two")
     order = np.random.default_rng(seed).permutation(len(documents))
     donors = dict(zip(order, np.roll(order, 1), strict=True))
-    return [
-        with_media(d, lambda k, _, found=media_of(documents[donors[i]]): found[min(k, len(found) - 1)])
-        for i, d in enumerate(documents)
-    ]
+    return [_given(d, media_of(documents[donors[i]])) for i, d in enumerate(documents)]
 
 
 def blank(document: Document) -> Document:
@@ -57,3 +56,7 @@ def _blank(medium: Media) -> Media:
     clip = media.open_video(medium.data, medium.mime)
     sound = None if clip.sound is None else np.zeros_like(clip.sound)
     return media.frames_media(np.full_like(clip.frames, 128), clip.times, sound)
+
+
+def _given(document: Document, found: tuple[Media, ...]) -> Document:
+    return with_media(document, lambda number, _: found[min(number, len(found) - 1)])

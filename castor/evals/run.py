@@ -141,5 +141,3 @@ def _marked(
         marks += benchmark.protocol(engine, problems[start : start + CHUNK])
         report(f"{benchmark.name} {stage}", len(marks), len(problems))
     return marks
-
-

@@ -30,9 +30,7 @@ def attend(
     return jax.lax.platform_dependent(q, k, v, mask, cpu=_by_rows, default=_at_once)
 
 
-def causal(
-    segments: Int[Array, "B T"], blocks: Int[Array, "B T"]
-) -> Bool[Array, "B T T"]:
+def causal(segments: Int[Array, "B T"], blocks: Int[Array, "B T"]) -> Bool[Array, "B T T"]:
     """Which keys each query of a packed row may see: its own document's, up to itself.
 
     Slots of one medium (equal blocks above 0) see each other in both directions. Segment 0 is

@@ -120,7 +120,9 @@ def init_audio(config: AudioConfig, width: int, key: PRNGKeyArray) -> AudioEncod
     )
 
 
-def encode_audio(encoder: AudioEncoder, slots: Slots, *, config: AudioConfig) -> Float[Array, "B M D"]:
+def encode_audio(
+    encoder: AudioEncoder, slots: Slots, *, config: AudioConfig
+) -> Float[Array, "B M D"]:
     """The states that fill a row's audio slots; unused slots hold values nobody reads."""
     B, M = slots.values.shape[:2]
     dtype = encoder.norm.dtype
@@ -132,7 +134,9 @@ def encode_audio(encoder: AudioEncoder, slots: Slots, *, config: AudioConfig) ->
     return (rms_norm(x.reshape(B * M, -1), encoder.norm) @ encoder.out).reshape(B, M, -1)
 
 
-def _convolve(x: Float[Array, "R t m c"], weights: Float[Array, "9c o"]) -> Float[Array, "R t2 m2 o"]:
+def _convolve(
+    x: Float[Array, "R t m c"], weights: Float[Array, "9c o"]
+) -> Float[Array, "R t2 m2 o"]:
     """3 by 3, stride 2: no padding over time, one bin of padding below over the mel bins."""
     times, bins = (x.shape[1] - 1) // 2, x.shape[2] // 2
     wide = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))
@@ -191,7 +195,9 @@ def _conform(
     return jax.lax.scan(layer, x, blocks)[0]
 
 
-def _mix(block: Conformer, x: Float[Array, "B M W"], owners: Int[Array, "B M"]) -> Float[Array, "B M W"]:
+def _mix(
+    block: Conformer, x: Float[Array, "B M W"], owners: Int[Array, "B M"]
+) -> Float[Array, "B M W"]:
     """A gated depthwise convolution over five slots that never crosses into another sound."""
     B, M, W = x.shape
     gated = jax.nn.glu(rms_norm(x, block.mix_norm).reshape(B * M, W) @ block.mix_in)
@@ -205,7 +211,10 @@ def _mix(block: Conformer, x: Float[Array, "B M W"], owners: Int[Array, "B M"]) 
 
 
 def _feed(
-    x: Float[Array, "B M W"], norm: Float[Array, " W"], up: Float[Array, "W F"], down: Float[Array, "F W"]
+    x: Float[Array, "B M W"],
+    norm: Float[Array, " W"],
+    up: Float[Array, "W F"],
+    down: Float[Array, "F W"],
 ) -> Float[Array, "B M W"]:
     flat = rms_norm(x, norm).reshape(-1, x.shape[-1])
     return (jax.nn.silu(flat @ up) @ down).reshape(x.shape)

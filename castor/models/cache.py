@@ -25,7 +25,7 @@ class LayerCache:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """All layers' keys and values, [groups, pattern, B, S, K, H], and how much of each row is real."""
+    """All layers' keys and values, [groups, pattern, B, S, K, H], and the length of each row."""
 
     layers: LayerCache
     lengths: Array  # [B]

@@ -44,7 +44,9 @@ class ImageEncoder:
     out: Array  # [W, D]
 
 
-def grid(height: int, width: int, *, config: ImageConfig, budget: int | None = None) -> tuple[int, int]:
+def grid(
+    height: int, width: int, *, config: ImageConfig, budget: int | None = None
+) -> tuple[int, int]:
     """Rows and columns of slots for a picture of this many pixels.
 
     One slot stands for `detail`² pixels, with at least `least` slots and at most `budget`
@@ -102,7 +104,9 @@ def init_image(config: ImageConfig, width: int, key: PRNGKeyArray) -> ImageEncod
     )
 
 
-def encode_image(encoder: ImageEncoder, slots: Slots, *, config: ImageConfig) -> Float[Array, "B M D"]:
+def encode_image(
+    encoder: ImageEncoder, slots: Slots, *, config: ImageConfig
+) -> Float[Array, "B M D"]:
     """The states that fill a row's image slots; unused slots hold values nobody reads."""
     B, M, k2 = slots.values.shape[:3]
     dtype = encoder.norm.dtype
@@ -153,7 +157,9 @@ def convolve(
 ) -> Float[Array, "R h2 w2 o"]:
     """A convolution without padding, as slices side by side and one two-dimensional product."""
     down, across = ((n - size) // stride + 1 for n in x.shape[1:3])
-    reach = [slice(i, i + stride * (n - 1) + 1, stride) for n in (down, across) for i in range(size)]
+    reach = [
+        slice(i, i + stride * (n - 1) + 1, stride) for n in (down, across) for i in range(size)
+    ]
     patches = jnp.concatenate(
         [x[:, rows, columns] for rows in reach[:size] for columns in reach[size:]], axis=-1
     )

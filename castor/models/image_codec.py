@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int32, PRNGKeyArray, UInt8
 
 from castor.models.attention import attend
 from castor.models.encoder import EncoderBlock, init_encoder_block
-from castor.models.layers import geglu, matrix, rms_norm, rotate
+from castor.models.layers import geglu, matrix, product, rms_norm, rotate
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,9 @@ def _bounded(
         raise ValueError(f"a {t} x {s} picture has no whole number of {config.patch} pixel patches")
     h, w = s // config.patch, t // config.patch
     dtype = codec.stem.dtype
-    flat = _windows(jnp.asarray(pixels).astype(dtype) / 127.5 - 1, config=config) @ codec.stem
+    flat = product(
+        _windows(jnp.asarray(pixels).astype(dtype) / 127.5 - 1, config=config), codec.stem
+    )
     flat = _look_around(codec.encoder, flat, grid=(n, h, w), heads=config.heads)
     z = (rms_norm(flat, codec.encoder_norm) @ codec.to_levels).astype(jnp.float32)
     L = np.array(config.levels, np.float32)
@@ -183,7 +185,7 @@ def _paint(
     unit = (vectors / scale[None, None, None]).reshape(-1, d).astype(codec.head.dtype)
     flat = unit @ codec.from_levels
     flat = _look_around(codec.decoder, flat, grid=(n, h, w), heads=config.heads)
-    values = rms_norm(flat, codec.decoder_norm) @ codec.head
+    values = product(rms_norm(flat, codec.decoder_norm), codec.head)
     windows = values.reshape(n, h, w, config.span, config.span, 3).astype(jnp.float32)
     return 0.5 + 0.5 * _overlay(windows, config=config)
 
@@ -239,10 +241,10 @@ def _look_around(
         return jnp.concatenate([rotate(left, x, base=100.0), rotate(right, y, base=100.0)], -1)
 
     def layer(flat: Array, block: EncoderBlock) -> tuple[Array, None]:
-        qkv = rms_norm(flat, block.attention_norm) @ block.wqkv
+        qkv = product(rms_norm(flat, block.attention_norm), block.wqkv)
         q, k, v = jnp.split(qkv.reshape(n, h * w, 3 * heads, W // heads), 3, axis=2)
         mixed = attend(turn(q), turn(k), v, mask=mask).reshape(-1, W)
-        flat = flat + mixed @ block.wo
+        flat = flat + product(mixed, block.wo)
         flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
         return flat, None
 

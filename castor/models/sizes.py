@@ -37,7 +37,7 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """How sound becomes slots: 16 kHz [report], log-mel, two convolutions of stride 2, conformers."""
+    """How sound becomes slots: 16 kHz [report], log-mel, two strided convolutions, conformers."""
 
     mels: int = 64
     channels: tuple[int, int] = (32, 64)

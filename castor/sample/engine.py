@@ -162,9 +162,7 @@ class Engine:
             sum(p.right for p in parts),
         )
 
-    def rendered(
-        self, document: Document, *, open_turn: Literal["model"] | None = None
-    ) -> Tokens:
+    def rendered(self, document: Document, *, open_turn: Literal["model"] | None = None) -> Tokens:
         """The ids of a document, checked against the context.
 
         Raises:
@@ -202,7 +200,9 @@ class Engine:
         if self.codec is None:
             raise ValueError("this model cannot draw: it has no picture codec")
         codec, config = self.codec
-        return Media("image/png", png(np.asarray(decode_pictures(codec, codes[None], config=config)[0])))
+        return Media(
+            "image/png", png(np.asarray(decode_pictures(codec, codes[None], config=config)[0]))
+        )
 
     def _law(self, sampling: Sampling) -> Rules:
         if sampling.pictures != "never" and self.codec is None:
@@ -244,7 +244,9 @@ class _Session:
         room = bucket(length + min(self._most, context), least=LEAST_LENGTH)
         rows = rows_of(prompts, length=length)
         if self._guided:
-            rows = rows_of([*prompts, *self._unasked(len(rows.tokens), len(prompts))], length=length)
+            rows = rows_of(
+                [*prompts, *self._unasked(len(rows.tokens), len(prompts))], length=length
+            )
         B = len(rows.tokens) // (2 if self._guided else 1)
         self._running: Running = read(
             engine.model,
@@ -313,7 +315,7 @@ class _Session:
         )
 
     def _unasked(self, rows: int, prompts: int) -> list[Tokens]:
-        """A prompt that asks for nothing for each row, after empty ones that fill up the first half."""
+        """Empty rows that fill up the first half, then for each row a prompt that asks nothing."""
         empty = Tokens(np.zeros(1, np.int32), np.zeros(1, np.float32), (), ())
         nothing = self._engine.rendered(Document((Turn("user", ()),)), open_turn="model")
         return [empty] * (rows - prompts) + [nothing] * rows

@@ -58,7 +58,11 @@ def rows_of(documents: Sequence[Tokens], *, length: int) -> Rows:
 
 def _slots(documents: Sequence[Tokens], kind: str, *, rows: int, length: int) -> Slots:
     found = [
-        [(number, start, s) for number, (start, s) in enumerate(d.signals, start=1) if s.kind == kind]
+        [
+            (number, start, s)
+            for number, (start, s) in enumerate(d.signals, start=1)
+            if s.kind == kind
+        ]
         for d in documents
     ]
     window = next(signal.values for row in found for _, _, signal in row)

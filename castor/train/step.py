@@ -44,7 +44,9 @@ class StepMetrics(NamedTuple):
 Step = Callable[[TrainState, Any], tuple[TrainState, StepMetrics]]
 
 
-def start(model: Any, transform: optax.GradientTransformation, *, key: Array, ema: float) -> TrainState:
+def start(
+    model: Any, transform: optax.GradientTransformation, *, key: Array, ema: float
+) -> TrainState:
     """The state before step 0."""
     average = jax.tree.map(jnp.array, model) if ema else ()
     counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: both are donated

@@ -1,0 +1,128 @@
+"""How answers are obtained and marked. A protocol takes an engine and problems and gives marks.
+
+Greedy decoding throughout unless it says otherwise; one model, no task-specific head.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from castor.core.content import Document, Media, Text, Turn
+from castor.core.media import open_image
+from castor.data.playground.readback import score_drawing
+from castor.evals.benchmark import Mark, Problem
+from castor.evals.metrics import exact_match, normalise, word_errors
+from castor.models.image_codec import reconstruct
+from castor.sample.choose import Sampling
+from castor.sample.engine import Engine, Reply
+
+ANSWER = Sampling(max_tokens=48)
+DRAWING = Sampling(pictures="only", grid=(8, 8), max_tokens=72, temperature=1.0, top_p=0.9)
+GUIDED = 2.0  # of drawings; 1 = the model's own choice [ours]
+
+
+def answers(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """1 for a reply that reads like the answer, 0 for any other."""
+    return [
+        Mark(exact_match(said(reply), problem.answer), 1, reply.turn)
+        for problem, reply in zip(problems, _replies(engine, problems), strict=True)
+    ]
+
+
+def transcripts(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Word errors over words: the word error rate, which may pass 1."""
+    return [
+        Mark(
+            word_errors(said(reply), problem.answer),
+            len(normalise(problem.answer).split()),
+            reply.turn,
+        )
+        for problem, reply in zip(problems, _replies(engine, problems), strict=True)
+    ]
+
+
+def tokens(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Tokens of the answer, its end included, that are the likeliest given those before them."""
+    scores = engine.score([(p.prompt, p.answer) for p in problems])
+    return [Mark(score.right, score.tokens) for score in scores]
+
+
+def choices(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """1 where the answer is the likeliest of the choices, by the sum over its tokens."""
+    pairs = [(p.prompt, choice) for p in problems for choice in p.choices]
+    nats = iter(score.nats for score in engine.score(pairs))
+    marks = []
+    for problem in problems:
+        costs = [next(nats) for _ in problem.choices]
+        chosen = problem.choices[int(np.argmin(costs))]
+        marks.append(Mark(float(chosen == problem.answer), 1, _turn(chosen)))
+    return marks
+
+
+def bits(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Bits over bytes of each answer, read as a page of its own."""
+    scores = [engine.surprise(problem.answer) for problem in problems]
+    return [Mark(score.nats / np.log(2), score.bytes) for score in scores]
+
+
+def drawings(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Attributes of the asked scene that plain image processing finds in the drawn picture."""
+    marks = []
+    for problem, reply in zip(problems, _drawn(engine, problems), strict=True):
+        asked = 4 * len(problem.truth)
+        found = [p for p in reply.turn.parts if isinstance(p, Media)]
+        if not found:
+            marks.append(Mark(0, asked, reply.turn))
+            continue
+        pixels = open_image(found[0].data, found[0].mime)
+        marks.append(Mark(score_drawing(problem.truth, pixels).right, asked, reply.turn))
+    return marks
+
+
+def recognised(engine: Engine, problems: Sequence[Problem], *, ask: str) -> list[Mark]:
+    """1 where the model, shown what it drew, finds the right name the likeliest of the choices."""
+    replies = _drawn(engine, problems)
+    shown = []
+    for problem, reply in zip(problems, replies, strict=True):
+        picture = next((p for p in reply.turn.parts if isinstance(p, Media)), None)
+        parts = [ask] if picture is None else [picture, ask]
+        shown.append(Problem(Document.of(*parts), problem.answer, problem.choices))
+    marks = choices(engine, shown)
+    return [m._replace(turn=reply.turn) for m, reply in zip(marks, replies, strict=True)]
+
+
+def reconstructions(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Peak signal-to-noise ratio in decibels of each picture through the codec and back.
+
+    Raises:
+        ValueError: the model has no codec.
+    """
+    if engine.codec is None:
+        raise ValueError("this model cannot draw: it has no picture codec to measure")
+    codec, config = engine.codec
+    pixels = np.stack([problem.truth for problem in problems])
+    back = np.asarray(reconstruct(codec, pixels, config=config).pixels)
+    error = (np.clip(back, 0, 1) - pixels.astype(np.float32) / 255) ** 2
+    return [Mark(float(-10 * np.log10(max(e.mean(), 1e-10))), 1) for e in error]
+
+
+def said(reply: Reply) -> str:
+    """The words of a reply."""
+    return "".join(p.text for p in reply.turn.parts if isinstance(p, Text))
+
+
+def _replies(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
+    return engine.reply([p.prompt for p in problems], ANSWER)
+
+
+def _drawn(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
+    sampling = Sampling(**{**vars(DRAWING), "guidance": GUIDED})
+    return engine.reply([p.prompt for p in problems], sampling)
+
+
+def _turn(text: str) -> Turn:
+    return Turn("model", (Text(text),))
+
+
+recognised_emoji = partial(recognised, ask="What is this emoji called?")
