@@ -2,6 +2,7 @@
 
 import os
 import socket
+from importlib import import_module
 
 import pytest
 from jaxtyping import install_import_hook
@@ -13,7 +14,18 @@ os.environ["XLA_FLAGS"] = (
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
-install_import_hook("castor", "beartype.beartype")
+tree_util = import_module("jax.tree_util")  # only now: it reads the variables above
+register = tree_util.register_dataclass
+
+
+def register_unchecked(cls: type, *fields: object) -> type:
+    """JAX rebuilds its trees with shapes, labels or booleans for leaves: do not check those."""
+    cls.__no_type_check__ = True
+    return register(cls, *fields)
+
+
+tree_util.register_dataclass = register_unchecked
+install_import_hook("castor", "checker.numeric")
 
 
 @pytest.fixture(autouse=True)
