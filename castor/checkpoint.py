@@ -1,0 +1,320 @@
+"""A directory that is a model: weights, shape, vocabulary, picture codec, recipe and run state.
+
+Invariant: a directory named step_* is whole. It is written aside and renamed when complete, its
+`config.json` holds the digest of every other file, and nothing that does not match is ever loaded.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from jax import Array
+from safetensors.numpy import save as pack
+
+from castor.core.files import folder_aside
+from castor.core.recipe import from_json, to_json
+from castor.models.decoder import Model, init
+from castor.models.image_codec import Codec, CodecConfig, init_codec
+from castor.models.sizes import ModelConfig
+from castor.tokens.vocab import Vocab
+
+FORMAT = 1
+HEAD, WEIGHTS, CODEC = "config.json", "weights.safetensors", "codec.safetensors"
+VOCAB, RECIPE, STATE = "vocab.model", "recipe.json", "state"
+DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and all that it takes to use it, with the place of its run that it comes from."""
+
+    model: Model  # float32
+    config: ModelConfig
+    vocab: Vocab
+    codec: tuple[Codec, CodecConfig] | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)  # as JSON; empty if unknown
+    step: int = 0
+    loss: float | None = None  # on held-out data, if it was measured; lower is better
+
+
+@dataclass(frozen=True)
+class CodecCheckpoint:
+    """A picture codec alone, with the place of its run that it comes from."""
+
+    codec: Codec  # float32
+    config: CodecConfig
+    recipe: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints of a run stay: the newest ones, and those of the lowest held-out loss."""
+
+    last: int = 2
+    best: int = 1
+
+    def __post_init__(self) -> None:
+        if self.last < 1 or self.best < 0:
+            raise ValueError(f"keep.last={self.last} must be 1 or more, keep.best={self.best} 0")
+
+
+def save(run: Path, checkpoint: Checkpoint | CodecCheckpoint, *, state: Any = None) -> Path:
+    """Write `run`/step_N, whole or not at all, and give its path.
+
+    `state` is any tree of arrays: what a run needs, besides, to go on as if never stopped.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    path = run / f"step_{checkpoint.step:06d}"
+    write(path, checkpoint, state=state)
+    return path
+
+
+def write(
+    path: Path,
+    checkpoint: Checkpoint | CodecCheckpoint,
+    *,
+    state: Any = None,
+    precision: str = "float32",
+) -> None:
+    """Write a checkpoint to a directory of any name; in float16 or bfloat16 it takes half the room.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    head: dict[str, Any] = {"castor": FORMAT, "step": checkpoint.step, "loss": checkpoint.loss}
+    codec = (
+        (checkpoint.codec, checkpoint.config)
+        if isinstance(checkpoint, CodecCheckpoint)
+        else checkpoint.codec
+    )
+    with folder_aside(path) as folder:
+        if isinstance(checkpoint, Checkpoint):
+            head["model"] = to_json(checkpoint.config)
+            vocab = checkpoint.vocab
+            head["vocab"] = {"digest": vocab.digest, "codes": len(vocab.codes)}
+            (folder / WEIGHTS).write_bytes(_packed(checkpoint.model, precision))
+            (folder / VOCAB).write_bytes(vocab.model)
+        if codec is not None:
+            head["codec"] = to_json(codec[1])
+            (folder / CODEC).write_bytes(_packed(codec[0], precision))
+        (folder / RECIPE).write_text(_text(checkpoint.recipe))
+        if state is not None:
+            _write_state(folder / STATE, state)
+        head["files"] = {
+            file.relative_to(folder).as_posix(): _digest(file) for file in _files(folder)
+        }
+        (folder / HEAD).write_text(_text(head))
+
+
+def load(path: Path) -> Checkpoint:
+    """The model in a checkpoint, or in the newest checkpoint of a run.
+
+    Raises:
+        ValueError: there is none, or it is damaged; the reason is told and, where there is one,
+            the newest good checkpoint of the same run.
+    """
+    folder, head = _opened(path)
+    if "model" not in head:
+        raise ValueError(f"{folder} holds a codec but no model")
+    config = from_json(ModelConfig, head["model"])
+    codec = None if head.get("codec") is None else _load_codec(folder, head)
+    vocab = Vocab.load(folder / VOCAB, codes=head["vocab"]["codes"])
+    if vocab.size != config.vocab:
+        raise ValueError(f"{folder}: the model has {config.vocab} ids, its vocabulary {vocab.size}")
+    return Checkpoint(
+        model=_unpacked(folder / WEIGHTS, partial(init, config)),
+        config=config,
+        vocab=vocab,
+        codec=codec,
+        recipe=json.loads((folder / RECIPE).read_text()),
+        step=head["step"],
+        loss=head["loss"],
+    )
+
+
+def load_codec(path: Path) -> CodecCheckpoint:
+    """The picture codec in a checkpoint, or in the newest checkpoint of a run.
+
+    Raises:
+        ValueError: there is none, or it is damaged, as in `load`.
+    """
+    folder, head = _opened(path)
+    if head.get("codec") is None:
+        raise ValueError(f"{folder} holds no codec")
+    codec, config = _load_codec(folder, head)
+    recipe = json.loads((folder / RECIPE).read_text())
+    return CodecCheckpoint(codec, config, recipe, head["step"], head["loss"])
+
+
+def load_state(path: Path, *, like: Any) -> Any:
+    """The state that was saved beside the weights: a tree with arrays like those of `like`.
+
+    Raises:
+        ValueError: it was saved without one (an export has none), or the tree is another.
+    """
+    import orbax.checkpoint as ocp
+
+    if not (path / STATE).exists():
+        raise ValueError(f"{path} holds weights only, no state to go on from")
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+        for name, leaf in _named(like).items()
+        if leaf.size  # orbax stores no empty arrays
+    }
+    with ocp.StandardCheckpointer() as reader:
+        stored = _named(like) | reader.restore((path / STATE).absolute(), wanted)
+    return jax.tree.unflatten(jax.tree.structure(like), list(stored.values()))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, by step."""
+    found = run.glob("step_*") if run.is_dir() else ()
+    numbered = {int(p.name[5:]): p for p in found if re.fullmatch(r"step_\d+", p.name)}
+    return [numbered[step] for step in sorted(numbered)]
+
+
+def newest(path: Path) -> Path | None:
+    """The checkpoint that a path means: itself, or the newest of a run; None if there is none."""
+    if (path / HEAD).exists():
+        return path
+    return next(iter(reversed(checkpoints(path))), None)
+
+
+def prune(run: Path, keep: Keep) -> list[Path]:
+    """Remove what `keep` does not name, and give what was removed."""
+    found = checkpoints(run)
+    heads = {path: json.loads((path / HEAD).read_text()) for path in found}
+    ranked = sorted((h["loss"], -h["step"], p) for p, h in heads.items() if h["loss"] is not None)
+    kept = {*found[-keep.last :], *(path for _, _, path in ranked[: keep.best])}
+    removed = [path for path in found if path not in kept]
+    for path in removed:
+        shutil.rmtree(path)
+    return removed
+
+
+def sweep(run: Path) -> None:
+    """Remove folders that a killed process left half written."""
+    for pattern in (".step_*", ".old.step_*"):
+        for path in run.glob(pattern):
+            shutil.rmtree(path)
+
+
+def damage(folder: Path) -> str | None:
+    """Why a directory cannot be loaded, in half a sentence; None if it can.
+
+    Every byte is read. This guards against accidents, not against someone who rewrites
+    `config.json` too.
+    """
+    if not folder.is_dir():
+        return "there is no such directory"
+    try:
+        head = json.loads((folder / HEAD).read_text())
+        version, files, vocab = head["castor"], head["files"], head.get("vocab")
+    except FileNotFoundError:
+        return f"it has no {HEAD}, so it is no checkpoint of Castor's"
+    except (ValueError, KeyError, TypeError):
+        return f"its {HEAD} is not one that Castor wrote"
+    if version != FORMAT:
+        return f"it is of format {version}, and this version of Castor reads {FORMAT}"
+    for name, digest in files.items():
+        file = folder / name
+        if not file.exists():
+            return f"{name} is missing"
+        if name == VOCAB and vocab:
+            found = hashlib.sha256(file.read_bytes() + str(vocab["codes"]).encode()).hexdigest()
+            if found[:12] != vocab["digest"]:
+                return (
+                    f"{name} is another vocabulary ({found[:12]}) than the one that the weights "
+                    f"were trained with ({vocab['digest']})"
+                )
+        if _digest(file) != digest:
+            return f"{name} is not what was saved (truncated or changed)"
+    return None
+
+
+def _opened(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder that a path means, found whole, and its head."""
+    folder = newest(path) or path
+    reason = damage(folder)
+    if reason is None:
+        return folder, json.loads((folder / HEAD).read_text())
+    others = (p for p in reversed(checkpoints(folder.parent)) if p != folder and not damage(p))
+    good = next(others, None)
+    advice = f"; the newest good checkpoint beside it is {good}" if good else ""
+    raise ValueError(f"{folder} cannot be loaded: {reason}{advice}")
+
+
+def _load_codec(folder: Path, head: dict[str, Any]) -> tuple[Codec, CodecConfig]:
+    config = from_json(CodecConfig, head["codec"])
+    return _unpacked(folder / CODEC, partial(init_codec, config)), config
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """The leaves by their paths, e.g. "decoder.blocks.0.wq"."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="."): leaf for p, leaf in paths}
+
+
+def _packed(tree: Any, precision: str) -> bytes:
+    leaves = _named(tree).items()
+    return pack({name: np.asarray(x).astype(jnp.dtype(precision)) for name, x in leaves})
+
+
+def _unpacked(file: Path, make: Callable[[Array], Any]) -> Any:
+    """The tree that `make` would make of a key, with the file's leaves, in float32."""
+    kept: list[tuple[Any, list[str]]] = []
+
+    def described(key: Array) -> dict[str, Array]:
+        tree = make(key)
+        named = _named(tree)
+        kept.append((jax.tree.structure(tree), list(named)))
+        return named
+
+    wanted = jax.eval_shape(described, jax.random.key(0))
+    stored = dict(safetensors.deserialize(file.read_bytes()))
+    odd = sorted(stored.keys() ^ wanted.keys())
+    if odd:
+        raise ValueError(f"{file} has other weights than its {HEAD} describes, e.g. {odd[0]}")
+    leaves = {}
+    for name, described_as in wanted.items():
+        array, shape = stored[name], described_as.shape
+        if tuple(array["shape"]) != shape:
+            raise ValueError(f"{file}: {name} is {tuple(array['shape'])}, its {HEAD} says {shape}")
+        flat = np.frombuffer(array["data"], DTYPES[array["dtype"]])
+        leaves[name] = jnp.asarray(flat.reshape(shape).astype(np.float32))
+    return jax.tree.unflatten(kept[0][0], [leaves[name] for name in kept[0][1]])
+
+
+def _write_state(path: Path, state: Any) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(path.absolute(), {n: x for n, x in _named(state).items() if x.size})
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _text(data: Any) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
