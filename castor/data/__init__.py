@@ -1,0 +1,1 @@
+"""Files and generators to batches: sources, mixture, packing, loader."""

@@ -1,0 +1,275 @@
+"""Batches by number: which documents a step takes, rendered, packed, by worker processes.
+
+Invariant: a batch is a function of (mixture, data, seed, step). It does not matter which steps were
+made before, in which order, or by how many workers, so the state to resume from is a step number.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from zlib import crc32
+
+import numpy as np
+
+from castor.core.batch import Batch, Signal
+from castor.core.content import Document, Media
+from castor.core.media import ppm, wav
+from castor.data.augment import STILL, Varied
+from castor.data.mixture import Mixture, Part
+from castor.data.pack import Packed, Piece, Room, pack
+from castor.data.source import Source, Split
+from castor.tokens.render import Draw, Tokens, render
+from castor.tokens.vocab import Vocab
+
+PROBES = 24  # documents of each part that are measured before the first step
+FULL = 0.94  # of a batch that first fit fills, where no text fills the rest
+SPARE = 0.3  # share of text, and two documents, drawn over what is expected to fit
+SAMPLES = {  # a small medium of each kind, to learn the shape of a slot's window
+    "image": Media("image/x-portable-pixmap", ppm(np.zeros((8, 8, 3), np.uint8))),
+    "audio": Media("audio/wav", wav(np.zeros(1600, np.float32))),
+}
+
+
+class See(Protocol):
+    """Media to slots: `castor.models.modality.perceive` with its config filled in."""
+
+    def __call__(
+        self,
+        media: Media,
+        *,
+        budget: int | None,
+        augment: Callable[[str, np.ndarray], np.ndarray] | None,
+    ) -> Sequence[str | Signal]: ...
+
+
+class Measure(NamedTuple):
+    """What a part's documents are like, from a probe of them."""
+
+    tokens: float  # of a document, on average
+    targets: float  # weight of a document's targets, on average
+    fills: bool
+
+
+class Loader:
+    """Batches of a mixture by step number.
+
+    `see` and `draw` are as in `render`; `capacity` is how many slots of each kind a row has. The
+    first batches of a new worker are slow: it opens the sources and decodes their media.
+
+    Raises:
+        ValueError: a source cannot be opened, or no document of a part fits into a row.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        data: Path,
+        vocab: Vocab,
+        see: See,
+        draw: Draw | None = None,
+        rows: int,
+        length: int,
+        capacity: dict[str, int],
+        seed: int,
+        steps: int,
+        workers: int = 0,
+        split: Split = "train",
+    ) -> None:
+        self.mixture, self.seed, self.steps, self.workers = mixture, seed, steps, workers
+        self._names, self._data = mixture.names, data
+        self._split: Split = split
+        self._vocab, self._see, self._draw = vocab, see, draw
+        self._rows, self._length, self._capacity = rows, length, capacity
+        self._sources: list[Source] | None = None
+        self._rooms = {kind: _room(see, kind, slots) for kind, slots in capacity.items() if slots}
+        self.measures = tuple(self._measure(i) for i in range(len(mixture.parts)))
+        self._rates = _Rates(self.mixture, self.measures, steps, tokens=rows * length)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, 0 to steps - 1."""
+        return self.packed(step).batch
+
+    def packed(self, step: int) -> Packed:
+        """The batch of a step, and what found no room in it."""
+        whole: list[Piece] = []
+        texts: list[tuple[int, int]] = []
+        emphases = self._rates.emphases(step)
+        for i, draws in enumerate(self._draws(step)):
+            if self.measures[i].fills:
+                texts += [(i, number) for number in draws]
+            else:
+                whole += [Piece(self.render(i, number), i, emphases[i]) for number in draws]
+        order = np.random.default_rng([self.seed, 1, step]).permutation(len(texts))
+        fillers = (Piece(self.render(*texts[k]), texts[k][0], emphases[texts[k][0]]) for k in order)
+        return pack(whole, rows=self._rows, length=self._length, rooms=self._rooms, fillers=fillers)
+
+    def document(self, part: int, number: int) -> Document:
+        """The document of a draw: the `number`-th that this part gives to the run."""
+        return self._drawn(part, number)[0]
+
+    def render(self, part: int, number: int) -> Tokens:
+        """The tokens of a draw, its media varied as the part says."""
+        document, rng = self._drawn(part, number)
+        return self._render(document, self.mixture.parts[part], rng)
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]:
+        """Batches from a step to the last one, made ahead by `workers` processes."""
+        if not self.workers or start >= self.steps:
+            yield from map(self.batch, range(start, self.steps))
+            return
+        from castor.data.workers import started  # grain takes seconds to import
+
+        ahead = started(self.batch, range(start, self.steps), workers=self.workers)
+        try:
+            yield from ahead
+        finally:
+            ahead.close()
+
+    def __getstate__(self) -> dict:
+        """Sources stay behind: a worker opens its own."""
+        return {**self.__dict__, "_sources": None}
+
+    def _drawn(self, part: int, number: int) -> tuple[Document, np.random.Generator]:
+        source, name = self._opened()[part], self._names[part]
+        key = crc32(name.encode())
+        rng = np.random.default_rng([self.seed, 2, key, number])
+        epoch, place = divmod(number, len(source))
+        order = _mixed(_mixed(_mixed(self.seed) ^ key) ^ epoch)
+        i = shuffled(place, len(source), key=order)
+        return source.document(i, rng), rng
+
+    def _render(self, document: Document, part: Part, rng: np.random.Generator) -> Tokens:
+        def see(media: Media) -> Sequence[str | Signal]:
+            if part.augment == STILL:
+                return self._see(media, budget=part.slots, augment=None)
+            varied = Varied(part.augment, rng)
+            pieces = self._see(media, budget=part.slots, augment=varied.values)
+            return [varied.signal(p) if isinstance(p, Signal) else p for p in pieces]
+
+        return render(document, vocab=self._vocab, see=see, draw=self._draw)
+
+    def _opened(self) -> list[Source]:
+        if self._sources is None:
+            self._sources = [p.source.open(self._data, self._split) for p in self.mixture.parts]
+        return self._sources
+
+    def _draws(self, step: int) -> list[range]:
+        if not 0 <= step < self.steps:
+            raise ValueError(f"step {step} is not one of the {self.steps} steps of the run")
+        phases = [
+            crc32(name.encode(), self.seed & 0xFFFFFFFF) / 2**32 for name in self.mixture.names
+        ]
+        before, after = self._rates.drawn(step), self._rates.drawn(step + 1)
+        return [
+            range(int(a + phase), int(b + phase))
+            for a, b, phase in zip(before, after, phases, strict=True)
+        ]
+
+    def _measure(self, number: int) -> Measure:
+        part, source = self.mixture.parts[number], self._opened()[number]
+        rng = np.random.default_rng([3, crc32(source.name.encode())])
+        chosen = rng.choice(len(source), min(PROBES, len(source)), replace=False).tolist()
+        tokens = [self._render(source.document(i, rng), part, rng) for i in chosen]
+        fits = [t for t in tokens if self._fits(t)]
+        if not fits:
+            shortest = min(tokens, key=lambda t: len(t.ids))
+            raise ValueError(
+                f"no document of {source.name!r} fits into a row: the shortest of {len(tokens)} "
+                f"has {len(shortest.ids)} tokens and {_slots(shortest)} slots; a row has "
+                f"{self._length} tokens and {self._capacity} slots. Raise `length` or `capacity`, "
+                "or lower the part's `slots`"
+            )
+        size = float(np.mean([len(t.ids) for t in fits]))
+        targets = float(np.mean([t.weights.sum() for t in fits]))
+        return Measure(size, targets, source.fills)
+
+    def _fits(self, tokens: Tokens) -> bool:
+        room = all(n <= self._capacity.get(kind, 0) for kind, n in _slots(tokens).items())
+        return room and (not tokens.signals or len(tokens.ids) <= self._length)
+
+
+class _Rates:
+    """How many documents of each part have been drawn before a step: a closed form of it."""
+
+    def __init__(
+        self, mixture: Mixture, measures: Sequence[Measure], steps: int, *, tokens: int
+    ) -> None:
+        fills = np.array([m.fills for m in measures])
+        sizes = np.array([m.tokens for m in measures])
+        targets = np.array([m.targets for m in measures])
+        emphases = np.array([part.emphasis for part in mixture.parts])
+        self._ends, self._rates, self._emphases = [0], [], []
+        for end, shares in mixture.spans(steps):
+            wanted = np.array(shares) * tokens / sizes
+            text = float((wanted * sizes)[fills].sum())
+            whole = 1.0 if text else FULL
+            spare = 1 + SPARE + 2 * float(sizes[fills].max(initial=0)) / max(text, 1.0)
+            self._ends.append(end)
+            self._rates.append(wanted * np.where(fills, spare, whole))
+            self._emphases.append(_balanced(mixture, emphases, wanted * targets))
+
+    def drawn(self, step: int) -> list[float]:
+        """Documents of each part in the steps before this one, in fractions of a document."""
+        total = np.zeros(len(self._rates[0]))
+        for (start, end), rates in zip(pairwise(self._ends), self._rates, strict=True):
+            total += rates * max(0, min(step, end) - start)
+        return total.tolist()
+
+    def emphases(self, step: int) -> list[float]:
+        """What the weights of each part's targets are multiplied with."""
+        for end, emphases in zip(self._ends[1:], self._emphases, strict=True):
+            if step < end:
+                return emphases
+        return self._emphases[-1]
+
+
+def _balanced(mixture: Mixture, emphases: np.ndarray, targets: np.ndarray) -> list[float]:
+    """Factors for the weights; their mean over all targets is 1 if parts count the same."""
+    if mixture.balance == "tokens":
+        return emphases.tolist()
+    there = targets > 0
+    wanted = np.where(there, emphases, 0)
+    even = wanted / np.where(there, targets, 1)
+    return (even * targets.sum() / max(float(wanted.sum()), 1e-9)).tolist()
+
+
+def shuffled(place: int, size: int, *, key: int) -> int:
+    """Where `place` goes in a seeded permutation of `range(size)`, without listing it.
+
+    A Feistel network over the next even power of two, walked until the result is in range.
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for turn in range(4):
+            left, right = right, left ^ (_mixed(right + (turn << 32) + key) & mask)
+        place = left << half | right
+        if place < size:
+            return place
+
+
+def _mixed(x: int) -> int:
+    """SplitMix64's finaliser."""
+    x = (x + 0x9E3779B97F4A7C15) & (2**64 - 1)
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return x ^ (x >> 31)
+
+
+def _slots(tokens: Tokens) -> dict[str, int]:
+    """How many slots of each kind a document takes."""
+    found: dict[str, int] = {}
+    for _, signal in tokens.signals:
+        found[signal.kind] = found.get(signal.kind, 0) + len(signal.places)
+    return found
+
+
+def _room(see: See, kind: str, slots: int) -> Room:
+    if kind not in SAMPLES:
+        raise ValueError(f"a row has no slots of the kind {kind!r}; there are {list(SAMPLES)}")
+    (signal,) = see(SAMPLES[kind], budget=None, augment=None)
+    assert isinstance(signal, Signal)
+    return Room(slots, signal.values.shape[1:], signal.values.dtype)
