@@ -1,0 +1,270 @@
+"""True or false: sentences about what three boxes hold.
+
+A sentence is chosen first, then a world in which it is true and one in which it is false, and one
+of the two is shown: no wording gives the answer away.
+"""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from castor.core.content import Media
+from castor.core.media import ppm
+from castor.data.playground import boxes
+from castor.data.playground.boxes import Box, Item, World
+from castor.data.playground.lesson import Lesson, ask
+from castor.data.source import Split
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
+
+
+Imagine = Callable[[random.Random, Split], World]
+
+
+class Claim(NamedTuple):
+    """A sentence, the worlds that it may be about, and those in which it is true."""
+
+    sentence: str
+    imagine: Imagine
+    holds: Callable[[World], bool]
+
+
+class Trait(NamedTuple):
+    """What a box may have, in words that follow "with" or "has"."""
+
+    words: str
+    of: Callable[[Box], bool]
+
+
+class Kind(NamedTuple):
+    """Some items: in words for one and for several, and which they are."""
+
+    one: str
+    many: str
+    has: Callable[[Item], bool]
+
+
+class Amount(NamedTuple):
+    """How many, in words that precede a noun, whether that noun is single, and which numbers."""
+
+    words: str
+    single: bool
+    allows: Callable[[int], bool]
+
+    def of(self, one: str, many: str) -> str:
+        return f"{self.words} {one if self.single else many}"
+
+    def there(self, one: str, many: str) -> str:
+        return f"There {'is' if self.single else 'are'} {self.of(one, many)}"
+
+
+def lesson(dice: random.Random, split: Split) -> Lesson:
+    """A picture and a sentence about it."""
+    while True:
+        claim = dice.choice((_items, _all_items, _boxes, _boxes, _towers, _towers, _blocks))(dice)
+        worlds = _both_ways(dice, claim, split)
+        if len(worlds) == 2:
+            break
+    truth = dice.random() < 0.5
+    asks = (
+        f"{claim.sentence} True or false?",
+        f"True or false: {claim.sentence}",
+        f"Is this so? {claim.sentence}",
+    )
+    picture = Media("image/x-portable-pixmap", ppm(boxes.draw(worlds[truth])))
+    return Lesson((picture,), (ask("claim", *asks, answer="true" if truth else "false"),))
+
+
+def _both_ways(dice: random.Random, claim: Claim, split: Split) -> dict[bool, World]:
+    """A world in which the claim is true and one in which it is false, if few tries find them."""
+    worlds: dict[bool, World] = {}
+    for _ in range(16):
+        world = claim.imagine(dice, split)
+        worlds.setdefault(claim.holds(world), world)
+        if len(worlds) == 2:
+            break
+    return worlds
+
+
+def _amount(dice: random.Random, *, most: int) -> Amount:
+    number = dice.randint(1, most)
+    spelled = _NUMBERS[number] if dice.random() < 0.6 else str(number)
+    how = dice.choice(("exactly", "at least", *(("only", "a") if number == 1 else ())))
+    if how == "a":
+        return Amount("a", True, lambda found: found >= 1)
+    if how == "at least":
+        return Amount(f"at least {spelled}", number == 1, lambda found: found >= number)
+    return Amount(f"{how} {spelled}", number == 1, lambda found: found == number)
+
+
+_ANY = frozenset(("left", "right", "top", "bottom"))
+_TOUCHING: dict[str, Callable[[Item], bool]] = {
+    "touching the edge": lambda item: bool(item.walls),
+    "touching the wall": lambda item: bool(item.walls),
+    "closely touching the bottom of a box": lambda item: "bottom" in item.walls,
+    "touching the base": lambda item: "bottom" in item.walls,
+    "touching the top": lambda item: "top" in item.walls,
+    "touching the right wall": lambda item: "right" in item.walls,
+    "touching the left wall": lambda item: "left" in item.walls,
+    "not touching any edge": lambda item: not item.walls,
+}
+
+
+def _kind(dice: random.Random, *, noun: str = "", place: str = "") -> Kind:
+    """Items of perhaps a size, a colour and a shape, in a `place` that is a key of _TOUCHING."""
+    colour = dice.choice((*boxes.COLOURS, *boxes.COLOURS, ""))
+    shape = "" if noun else dice.choice((*boxes.SHAPES, *boxes.SHAPES, ""))
+    size = 20 if noun else dice.choice((10, 20, 20, 20, 20, 20, 30))
+    noun = noun or shape or dice.choice(("item", "object"))
+
+    def has(item: Item) -> bool:
+        if (colour and item.colour != colour) or (shape and item.shape != shape):
+            return False
+        return size in (20, item.size) and (not place or _TOUCHING[place](item))
+
+    words = [boxes.SIZES[size], colour, noun, place]
+    one, many = (" ".join(filter(None, words[:2] + [n] + words[3:])) for n in (noun, f"{noun}s"))
+    return Kind(one, many, has)
+
+
+def _count(kind: Kind, world: World) -> int:
+    return sum(kind.has(item) for box in world for item in box)
+
+
+def _items(dice: random.Random) -> Claim:
+    """How many items of a kind there are in all."""
+    place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.5 else ""
+    kind, amount = _kind(dice, place=place), _amount(dice, most=4)
+    if dice.random() < 0.12:
+        return Claim(f"There is no {kind.one}.", boxes.loose, lambda world: not _count(kind, world))
+    sentence = amount.there(kind.one, kind.many)
+    return Claim(f"{sentence}.", boxes.loose, lambda world: amount.allows(_count(kind, world)))
+
+
+def _all_items(dice: random.Random) -> Claim:
+    """Where all the items of a kind are; there has to be one."""
+    kind, place = _kind(dice), dice.choice(tuple(_TOUCHING))
+
+    def imagine(dice: random.Random, split: Split) -> World:
+        while not _count(kind, world := boxes.loose(dice, split)):
+            pass
+        return world
+
+    def holds(world: World) -> bool:
+        return all(_TOUCHING[place](item) for box in world for item in box if kind.has(item))
+
+    start = dice.choice(("All the", "All"))
+    return Claim(f"{start} {kind.many} are {place}.", imagine, holds)
+
+
+def _boxes(dice: random.Random) -> Claim:
+    trait = dice.choice((_box_count, _box_pair, _box_colours))(dice)
+    return _grouped(dice, trait, noun=dice.choice(("box", "grey box")), imagine=boxes.loose)
+
+
+def _box_count(dice: random.Random) -> Trait:
+    place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.2 else ""
+    kind, amount = _kind(dice, place=place), _amount(dice, most=3)
+    words = amount.of(kind.one, kind.many)
+    return Trait(words, lambda box: amount.allows(sum(map(kind.has, box))))
+
+
+def _box_pair(dice: random.Random) -> Trait:
+    first, second = (
+        (_amount(dice, most=2), colour, dice.choice(("item", "object")))
+        for colour in dice.sample(tuple(boxes.COLOURS), 2)
+    )
+    words = [
+        amount.of(f"{colour} {noun}", f"{colour} {noun}s")
+        for amount, colour, noun in (first, second)
+    ]
+
+    def of(box: Box) -> bool:
+        return all(
+            amount.allows(sum(item.colour == colour for item in box))
+            for amount, colour, _ in (first, second)
+        )
+
+    return Trait(" and ".join(words), of)
+
+
+def _box_colours(dice: random.Random) -> Trait:
+    first, second = dice.sample(tuple(boxes.COLOURS), 2)
+    options: list[tuple[str, Callable[[set[str]], bool]]] = [
+        ("items of only one color", lambda colours: len(colours) == 1),
+        ("items of all three colors", lambda colours: len(colours) == 3),
+        ("items of exactly two different colors", lambda colours: len(colours) == 2),
+        (f"only {first} items", lambda colours: colours == {first}),
+        (f"only {first} and {second} items", lambda colours: colours == {first, second}),
+    ]
+    words, of = dice.choice(options)
+    return Trait(words, lambda box: of({item.colour for item in box}))
+
+
+def _towers(dice: random.Random) -> Claim:
+    return _grouped(dice, _tower_trait(dice), noun="tower", imagine=boxes.towers)
+
+
+def _tower_trait(dice: random.Random) -> Trait:
+    first, second = dice.choices(tuple(boxes.COLOURS), k=2)
+    number = dice.randint(1, 4)
+    spelled = f"{_NUMBERS[number]} block{'s' if number > 1 else ''}"
+    return dice.choice(
+        (
+            Trait(f"a {first} block at the top", lambda box: box[-1].colour == first),
+            Trait(f"a {first} block at the base", lambda box: box[0].colour == first),
+            Trait(
+                f"a {first} block at the base and a {second} block at the top",
+                lambda box: box[0].colour == first and box[-1].colour == second,
+            ),
+            Trait(
+                f"a {first} block as the second block from the base",
+                lambda box: len(box) > 1 and box[1].colour == first,
+            ),
+            Trait(f"exactly {spelled}", lambda box: len(box) == number),
+            Trait(f"only {spelled}", lambda box: len(box) == number),
+            Trait(f"a {first} block on a {second} block", lambda box: _stacked(box, first, second)),
+            Trait(f"a {first} block", lambda box: any(item.colour == first for item in box)),
+            Trait(f"only {first} blocks", lambda box: {item.colour for item in box} == {first}),
+        )
+    )
+
+
+def _stacked(box: Box, upper: str, lower: str) -> bool:
+    pairs = zip(box, box[1:], strict=False)
+    return any((below.colour, above.colour) == (lower, upper) for below, above in pairs)
+
+
+def _blocks(dice: random.Random) -> Claim:
+    """About all blocks, or about the heights of the towers."""
+    if dice.random() < 0.6:
+        kind, amount = _kind(dice, noun="block"), _amount(dice, most=6)
+        sentence = amount.there(kind.one, kind.many)
+        return Claim(f"{sentence}.", boxes.towers, lambda world: amount.allows(_count(kind, world)))
+    sentence, different = dice.choice(
+        (
+            ("All the towers have the same height.", (1,)),
+            ("There are at least two towers with the same height.", (1, 2)),
+            ("All the towers have different heights.", (3,)),
+        )
+    )
+    return Claim(sentence, boxes.towers, lambda world: len(set(map(len, world))) in different)
+
+
+def _grouped(dice: random.Random, trait: Trait, *, noun: str, imagine: Imagine) -> Claim:
+    """How many of the three boxes or towers have the trait."""
+    many = f"{noun}es" if noun.endswith("box") else f"{noun}s"
+
+    def count(world: World) -> int:
+        return sum(map(trait.of, world))
+
+    how = dice.random()
+    if how < 0.1:
+        sentence = f"There is no {noun} with {trait.words}."
+        return Claim(sentence, imagine, lambda world: count(world) == 0)
+    if how < 0.25:
+        sentence = f"{dice.choice(('Each', 'Every'))} {noun} has {trait.words}."
+        return Claim(sentence, imagine, lambda world: count(world) == 3)
+    amount = _amount(dice, most=2)
+    sentence = f"{amount.there(noun, many)} with {trait.words}."
+    return Claim(sentence, imagine, lambda world: amount.allows(count(world)))
