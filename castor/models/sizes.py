@@ -71,3 +71,38 @@ class ModelConfig:
             raise ValueError(
                 f"layers={self.layers} is not a multiple of the pattern's {len(self.pattern)}"
             )
+
+
+TINY = ModelConfig(  # for tests and the doctor: compiles in seconds, learns a little
+    layers=2,
+    width=64,
+    hidden=128,
+    heads=4,
+    head_width=16,
+    vocab=512,
+    context=128,
+    image=ImageConfig(stem=(16, 32), width=64, heads=4),
+    audio=AudioConfig(channels=(16, 32), width=64, heads=4, slots=128),
+)
+MINI = ModelConfig(  # the recipe `tiny`: 1.5M weights [ours]
+    layers=4,
+    width=128,
+    hidden=384,
+    heads=4,
+    head_width=32,
+    vocab=2048,
+    context=256,
+    image=ImageConfig(stem=(32, 64), width=128, heads=4),
+    audio=AudioConfig(channels=(16, 32), width=128, heads=4, slots=256),
+)
+DEMO = ModelConfig(  # the recipe `demo`: 4M weights, the shipped model [ours]
+    layers=6,
+    width=192,
+    hidden=576,
+    heads=3,
+    head_width=64,
+    vocab=4096,
+    context=256,
+    image=ImageConfig(),
+    audio=AudioConfig(slots=256),
+)

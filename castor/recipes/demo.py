@@ -1,0 +1,90 @@
+"""`demo`: the open folders and the playground, the recipe of the shipped model.
+
+Not yet run to its end; the goal is at most 2.5 hours on 2 cores.
+"""
+
+from dataclasses import replace
+
+from castor.data.augment import DRAWINGS, EVENTS, PHOTOS, SPEECH
+from castor.data.clips import Filmed, MovingEmoji, Strokes
+from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr, Omniglot
+from castor.data.mixture import Mixture, Part
+from castor.data.playground import Playground
+from castor.data.playground.languages import TONGUES
+from castor.data.sounds import Esc10, Fsdd, ReadSpeech
+from castor.data.texts import Books, Corpus
+from castor.models.image_codec import CodecConfig
+from castor.models.sizes import DEMO as MODEL
+from castor.train.optim import Muon
+from castor.train.recipe import CodecRecipe, LearnVocab, Recipe
+
+LANGUAGES = tuple(TONGUES)
+SCENES = 12_000
+
+DRAWN = Mixture(
+    (
+        Part(Emoji("draw"), 0.7, augment=DRAWINGS),
+        Part(Playground("draw", scenes=SCENES), 0.3),
+    )
+)
+
+MIXTURE = Mixture(
+    parts=(
+        Part(EasyVqa(), 0.09, augment=DRAWINGS),
+        Part(Nlvr(), 0.06),
+        Part(Playground("claims"), 0.06),
+        Part(Fsdd(), 0.09, augment=SPEECH),
+        Part(Esc10(), 0.07, augment=EVENTS),
+        Part(MovingEmoji(), 0.11),
+        Part(Emoji("name"), 0.05, augment=DRAWINGS),
+        Part(Emoji("draw"), 0.09, 2.0),
+        Part(Playground("draw", languages=LANGUAGES, scenes=SCENES), 0.07, 1.5),
+        Part(Playground("story", scenes=SCENES), 0.02, 0.3),
+        Part(Playground("describe", languages=LANGUAGES), 0.01, 0.2),
+        Part(Playground("shapes", languages=LANGUAGES), 0.02, 0.3),
+        Part(Playground("charts"), 0.01, 0.1),
+        Part(Playground("digits"), 0.01, 0.1),
+        Part(Playground("sounds"), 0.01, 0.1),
+        Part(Playground("speech"), 0.01, 0.1),
+        Part(Playground("motion"), 0.02, 0.2),
+        Part(Playground("sums", languages=LANGUAGES), 0.01, 0.1),
+        Part(ReadSpeech(), 0.01, 0.1),
+        Part(Strokes(), 0.01, 0.1),
+        Part(Omniglot(), 0.01, 0.1),
+        Part(Filmed("clips"), 0.002, 0.02),
+        Part(Books(), 0.16, 2.0),
+        Part(Corpus("bibles"), 0.01, 0.1),
+        Part(Corpus("udhr"), 0.005, 0.05),
+        Part(Corpus("speeches"), 0.005, 0.05),
+        Part(Corpus("shakespeare"), 0.005, 0.05),
+    ),
+    balance="parts",
+)
+
+CODEC = CodecRecipe(
+    name="demo/codec",
+    model=CodecConfig(),
+    mixture=DRAWN,
+    optimizer=Muon(peak_lr=2e-3),
+    steps=4_000,
+    rows=32,
+)
+
+DEMO = Recipe(
+    name="demo",
+    model=MODEL,
+    vocab=LearnVocab(size=3072),
+    codec=CODEC,
+    mixture=MIXTURE,
+    optimizer=Muon(peak_lr=3e-3),
+    steps=6_500,
+    rows=16,
+    length=256,
+    capacity={"image": 128, "audio": 80},
+)
+
+RESEARCH = replace(
+    DEMO,
+    name="demo_research",
+    mixture=replace(MIXTURE, parts=(*MIXTURE.parts, Part(Cifar10(), 0.35, 4.0, augment=PHOTOS))),
+)

@@ -1,0 +1,58 @@
+"""`tiny`: the playground alone, from nothing to a model that answers and draws, on a laptop.
+
+Not yet run to its end; the goal is at most 15 minutes on 2 cores, evaluation included.
+"""
+
+from castor.data.mixture import Mixture, Part
+from castor.data.playground import Playground
+from castor.data.playground.languages import TONGUES
+from castor.models.image_codec import CodecConfig
+from castor.models.sizes import MINI
+from castor.train.optim import Muon
+from castor.train.recipe import CodecRecipe, LearnVocab, Recipe
+
+LANGUAGES = tuple(TONGUES)
+SCENES = 3_000  # drawings whose codes are made before training
+
+DRAWINGS = Mixture((Part(Playground("draw", scenes=SCENES), 1.0),))
+
+MIXTURE = Mixture(
+    parts=(
+        Part(Playground("shapes", languages=LANGUAGES), 0.16),
+        Part(Playground("draw", languages=LANGUAGES, scenes=SCENES), 0.26, 2.0),
+        Part(Playground("describe", languages=LANGUAGES), 0.06),
+        Part(Playground("charts"), 0.06),
+        Part(Playground("digits"), 0.08),
+        Part(Playground("sounds"), 0.1),
+        Part(Playground("speech"), 0.06),
+        Part(Playground("motion"), 0.14),
+        Part(Playground("sums", languages=LANGUAGES), 0.08),
+    ),
+    balance="parts",
+)
+
+CODEC = CodecRecipe(
+    name="tiny/codec",
+    model=CodecConfig(width=96, heads=3, encoder_layers=1, decoder_layers=2),
+    mixture=DRAWINGS,
+    optimizer=Muon(peak_lr=2e-3),
+    steps=700,
+    rows=16,
+    eval_every=0,
+    save_every=350,
+)
+
+TINY = Recipe(
+    name="tiny",
+    model=MINI,
+    vocab=LearnVocab(size=1024, characters=400_000),
+    codec=CODEC,
+    mixture=MIXTURE,
+    optimizer=Muon(peak_lr=4e-3),
+    steps=1_600,
+    rows=8,
+    length=256,
+    capacity={"image": 128, "audio": 96},
+    eval_every=400,
+    save_every=400,
+)
