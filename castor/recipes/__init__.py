@@ -1,4 +1,4 @@
-"""Complete, runnable configurations; each docstring says what came of it, or that it was not run."""
+"""Complete, runnable configurations; each says what came of it, or that it was not run."""
 
 from castor.recipes.demo import CODEC as DEMO_CODEC
 from castor.recipes.demo import DEMO, RESEARCH
