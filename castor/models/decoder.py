@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 from castor.core.batch import Batch, Slots
 from castor.models.attention import attend, causal
 from castor.models.cache import Cache, LayerCache, append, written
-from castor.models.layers import geglu, matrix, rms_norm, rotate
+from castor.models.layers import geglu, matrix, product, rms_norm, rotate
 from castor.models.modality import encode, init_encoders
 from castor.models.sizes import Layer, ModelConfig
 
@@ -175,7 +175,8 @@ def _project(
     B, T, D = x.shape
     flat = rms_norm(x.reshape(B * T, D), block.attention_norm)
     q, k, v = (
-        (flat @ w).reshape(B, T, -1, config.head_width) for w in (block.wq, block.wk, block.wv)
+        product(flat, w).reshape(B, T, -1, config.head_width)
+        for w in (block.wq, block.wk, block.wv)
     )
     if config.qk_norm:
         q, k = rms_norm(q, block.query_norm), rms_norm(k, block.key_norm)
@@ -187,6 +188,6 @@ def _finish(
     block: Block, x: Float[Array, "B T D"], mixed: Float[Array, "B T N H"]
 ) -> Float[Array, "B T D"]:
     B, T, D = x.shape
-    flat = x.reshape(B * T, D) + mixed.reshape(B * T, -1) @ block.wo
+    flat = x.reshape(B * T, D) + product(mixed.reshape(B * T, -1), block.wo)
     flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
     return flat.reshape(B, T, D)

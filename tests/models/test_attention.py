@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from castor.models.attention import attend, causal
+
+B, T, N, K, H = 2, 12, 4, 2, 8
+
+
+def attended(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.asarray(attend(*(jnp.asarray(x) for x in (q, k, v)), mask=jnp.asarray(mask)))
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    out = np.zeros_like(q)
+    for b, t, n in np.ndindex(q.shape[:3]):
+        seen = mask[b, t]
+        if not seen.any():
+            continue
+        keys, values = k[b, seen, n // (N // K)], v[b, seen, n // (N // K)]
+        scores = keys @ q[b, t, n] / np.sqrt(H)
+        powers = np.exp(scores - scores.max())
+        out[b, t, n] = powers @ values / powers.sum()
+    return out
+
+
+def inputs() -> tuple[np.ndarray, ...]:
+    mask = np.random.default_rng(1).random((B, T, T)) < 0.5
+    mask[0, 3] = False
+    return random(B, T, N, H), random(B, T, K, H, seed=2), random(B, T, K, H, seed=3), mask
+
+
+def plain(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """What attend computes, left to JAX to differentiate."""
+    k, v = (jnp.repeat(x, N // K, axis=2) for x in (k, v))
+    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * H**-0.5
+    scores = jnp.where(mask[:, None], scores, -1e30)
+    shares = jnp.where(mask[:, None], jax.nn.softmax(scores, axis=-1), 0.0)
+    return jnp.einsum("bnts,bsnh->btnh", shares, v)
+
+
+def test_attention_is_a_weighted_mean_of_the_values_that_may_be_seen():
+    q, k, v, mask = inputs()
+    np.testing.assert_allclose(attended(q, k, v, mask), reference(q, k, v, mask), atol=1e-5)
+
+
+def test_a_query_that_sees_nothing_returns_zeros_and_moves_nothing():
+    q, k, v, mask = (jnp.asarray(x) for x in inputs())
+    assert not np.asarray(attend(q, k, v, mask=mask)[0, 3]).any()
+    grads = jax.grad(lambda q: attend(q, k, v, mask=mask).sum())(q)
+    assert not np.asarray(grads[0, 3]).any()
+
+
+def test_the_backward_pass_written_by_hand_is_the_derivative():
+    q, k, v, mask = (jnp.asarray(x) for x in inputs())
+    slope = jnp.asarray(random(B, T, N, H, seed=4))
+    by_hand = jax.grad(lambda *x: (attend(*x, mask=mask) * slope).sum(), (0, 1, 2))(q, k, v)
+    by_jax = jax.grad(lambda *x: (plain(*x, mask) * slope).sum(), (0, 1, 2))(q, k, v)
+    for ours, theirs in zip(by_hand, by_jax, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize("length", [1, 7, 64])
+def test_lengths_of_any_kind_are_attended(length):
+    q, k, v = random(B, length, N, H), random(B, 9, K, H, seed=2), random(B, 9, K, H, seed=3)
+    mask = np.ones((B, length, 9), bool)
+    np.testing.assert_allclose(attended(q, k, v, mask), reference(q, k, v, mask), atol=1e-5)
+
+
+def test_bfloat16_attention_stays_near_float32():
+    q, k, v, mask = (jnp.asarray(x) for x in inputs())
+    narrow = attend(*(x.astype(jnp.bfloat16) for x in (q, k, v)), mask=mask)
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(jnp.float32), attend(q, k, v, mask=mask), atol=0.03)
+
+
+def test_heads_that_do_not_divide_are_refused():
+    q, k, v = (random(1, 4, heads, 8) for heads in (3, 2, 2))
+    with pytest.raises(ValueError, match="3 query heads cannot share 2 key/value heads"):
+        attended(q, k, v, np.ones((1, 4, 4), bool))
+
+
+def test_a_row_sees_its_own_document_up_to_itself_and_all_of_its_own_medium():
+    segments = jnp.array([[1, 1, 1, 1, 2, 2, 0]])
+    blocks = jnp.array([[0, 1, 1, 0, 2, 2, 0]])
+    expected = np.array(
+        [
+            [1, 0, 0, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 1, 0, 0, 0],
+            [0, 0, 0, 0, 1, 1, 0],
+            [0, 0, 0, 0, 1, 1, 0],
+            [0, 0, 0, 0, 0, 0, 0],
+        ],
+        bool,
+    )
+    np.testing.assert_array_equal(causal(segments, blocks)[0], expected)
