@@ -72,7 +72,7 @@ class EasyVqa:
 
     home: ClassVar[str] = "https://github.com/vzhou842/easy-VQA"
     colours: ClassVar[str] = "colou?r|black|gray|blue|teal|green|red|brown|yellow"
-    shapes: ClassVar[str] = "what shape|rectangle|circle|triangle"
+    shapes: ClassVar[str] = "what shape|what is the \\w+ shape|rectangle|circle|triangle"
 
     @property
     def name(self) -> str:

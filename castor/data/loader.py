@@ -43,6 +43,9 @@ class See(Protocol):
     ) -> Sequence[str | Signal]: ...
 
 
+Seen = list[list[tuple[str, np.ndarray]]]  # of each medium: its pictures and sounds as shown
+
+
 class Measure(NamedTuple):
     """What a part's documents are like, from a probe of them."""
 
@@ -80,7 +83,7 @@ class Loader:
         self.mixture, self.seed, self.steps, self.workers = mixture, seed, steps, workers
         self._names, self._data = mixture.names, data
         self._split: Split = split
-        self._vocab, self._see, self._draw = vocab, see, draw
+        self.vocab, self._see, self._draw = vocab, see, draw
         self._rows, self._length, self._capacity = rows, length, capacity
         self._sources: list[Source] | None = None
         self._rooms = {kind: _room(see, kind, slots) for kind, slots in capacity.items() if slots}
@@ -109,10 +112,17 @@ class Loader:
         """The document of a draw: the `number`-th that this part gives to the run."""
         return self._drawn(part, number)[0]
 
-    def render(self, part: int, number: int) -> Tokens:
-        """The tokens of a draw, its media varied as the part says."""
+    def render(self, part: int, number: int, *, seen: Seen | None = None) -> Tokens:
+        """The tokens of a draw, its media varied as the part says.
+
+        What the model is shown of each medium that it sees, as varied, is appended to `seen`.
+        """
         document, rng = self._drawn(part, number)
-        return self._render(document, self.mixture.parts[part], rng)
+        return self._render(document, self.mixture.parts[part], rng, seen)
+
+    def emphases(self, step: int) -> list[float]:
+        """What the weights of each part's targets are multiplied with in that step."""
+        return self._rates.emphases(step)
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
         """Batches from a step to the last one, made ahead by `workers` processes."""
@@ -140,15 +150,28 @@ class Loader:
         i = shuffled(place, len(source), key=order)
         return source.document(i, rng), rng
 
-    def _render(self, document: Document, part: Part, rng: np.random.Generator) -> Tokens:
+    def _render(
+        self,
+        document: Document,
+        part: Part,
+        rng: np.random.Generator,
+        seen: Seen | None = None,
+    ) -> Tokens:
         def see(media: Media) -> Sequence[str | Signal]:
-            if part.augment == STILL:
+            if part.augment == STILL and seen is None:
                 return self._see(media, budget=part.slots, augment=None)
-            varied = Varied(part.augment, rng)
-            pieces = self._see(media, budget=part.slots, augment=varied.values)
+            varied, shown = Varied(part.augment, rng), []
+
+            def change(kind: str, values: np.ndarray) -> np.ndarray:
+                shown.append((kind, varied.values(kind, values)))
+                return shown[-1][1]
+
+            pieces = self._see(media, budget=part.slots, augment=change)
+            if seen is not None:
+                seen.append(shown)
             return [varied.signal(p) if isinstance(p, Signal) else p for p in pieces]
 
-        return render(document, vocab=self._vocab, see=see, draw=self._draw)
+        return render(document, vocab=self.vocab, see=see, draw=self._draw)
 
     def _opened(self) -> list[Source]:
         if self._sources is None:
