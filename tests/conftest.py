@@ -3,9 +3,13 @@
 import os
 import socket
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from castor.tokens.vocab import Vocab
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -26,6 +30,16 @@ def register_unchecked(cls: type, *fields: object) -> type:
 
 tree_util.register_dataclass = register_unchecked
 install_import_hook("castor", "checker.numeric")
+
+
+@pytest.fixture(scope="session")
+def vocab() -> "Vocab":
+    """A tiny vocabulary with 64 picture codes, the same in every test."""
+    from castor.tokens.learn import learn
+
+    words = ("one", "two", "čtyři", "пять", "ש", "六", "seven", "naïve") * 9
+    lines = (f"{word} {i} sees a red square, the cat says {word}!" for i, word in enumerate(words))
+    return learn(["\n".join(lines), "    indented\tcode()\n\n\n" * 9], size=420, codes=64)
 
 
 @pytest.fixture(autouse=True)

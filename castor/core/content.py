@@ -24,21 +24,24 @@ class Text:
     text: str
 
     def __post_init__(self) -> None:
-        try:
-            self.text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"text holds a lone surrogate at character {error.start}; "
-                "replace it (for example with U+FFFD) before making a Text"
-            ) from None
+        _check_unicode(self.text, "text")
 
 
 @dataclass(frozen=True)
 class Media:
-    """Encoded bytes as they arrived; `mime` decides which modality opens them."""
+    """Encoded bytes as they arrived; `mime` decides which modality opens them.
+
+    Raises:
+        ValueError: `mime` is empty or no Unicode text.
+    """
 
     mime: str
     data: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _check_unicode(self.mime, "a mime type")
+        if not self.mime:
+            raise ValueError("a medium needs a mime type, for example image/png")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Call:
     """The model asks for a function to be run: `args` is a JSON object.
 
     Raises:
-        ValueError: `args` is not JSON (a set, NaN, a lone surrogate, a key that is no string).
+        ValueError: `args` is not JSON (a set, NaN, a lone surrogate, a key that is no string), or
+            the name is empty.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Call:
     id: str = ""
 
     def __post_init__(self) -> None:
+        _check_name(self.name, self.id, "call")
         object.__setattr__(self, "args", _json_object(self.args, f"the call of {self.name!r}"))
 
 
@@ -62,7 +67,7 @@ class Result:
     """What a function answered: `response` is a JSON object; `id` repeats the call's.
 
     Raises:
-        ValueError: `response` is not JSON.
+        ValueError: `response` is not JSON, or the name is empty.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Result:
     id: str = ""
 
     def __post_init__(self) -> None:
+        _check_name(self.name, self.id, "result")
         checked = _json_object(self.response, f"the result of {self.name!r}")
         object.__setattr__(self, "response", checked)
 
@@ -125,12 +131,29 @@ def _canonical(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     return tuple(merged)
 
 
+def _check_unicode(text: str, what: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} holds a lone surrogate at character {error.start}; "
+            "replace it (for example with U+FFFD) first"
+        ) from None
+
+
+def _check_name(name: str, id: str, what: str) -> None:
+    if not name:
+        raise ValueError(f"a {what} needs the name of its function")
+    _check_unicode(name, f"the name of a {what}")
+    _check_unicode(id, f"the id of a {what}")
+
+
 def _json_object(value: Mapping[str, Any], what: str) -> dict[str, Any]:
     try:
         text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
         text.encode("utf-8")
         kept: dict[str, Any] = json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{what} holds something that JSON cannot: {error}") from None
     if kept.keys() != value.keys():
         raise ValueError(f"{what} has keys that are no strings: {list(value)}")

@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
@@ -25,10 +26,10 @@ def read_bytes(path: Path | str) -> bytes:
     """
     cut = SLICE.fullmatch(str(path))
     if cut is None:
-        with fsspec.open(str(path), "rb") as stream:
+        with _opened(str(path), "rb") as stream:
             return stream.read()
     offset, length = int(cut["offset"]), int(cut["length"])
-    with fsspec.open(cut["path"], "rb") as stream:
+    with _opened(cut["path"], "rb") as stream:
         stream.seek(offset)
         data = stream.read(length)
     if len(data) != length:
@@ -42,7 +43,7 @@ def read_bytes(path: Path | str) -> bytes:
 def write_atomic(path: Path | str, data: bytes) -> None:
     """Write bytes beside the place, then rename: readers see the old file or the new one."""
     if "://" in str(path):
-        with fsspec.open(str(path), "wb") as stream:  # object stores show whole objects only
+        with _opened(str(path), "wb") as stream:  # object stores show whole objects only
             stream.write(data)
         return
     target = Path(path)
@@ -55,35 +56,49 @@ def write_atomic(path: Path | str, data: bytes) -> None:
             os.fsync(stream.fileno())
         os.chmod(aside, 0o644)
         os.replace(aside, target)
+        _flush(target.parent)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
+def folder_aside(path: Path) -> Generator[Path]:
     """A new folder beside `path` that takes its place when the block ends without an error.
 
     Whatever was at `path` is replaced; on an error the new folder is removed and the old one stays.
+    A process killed between the two renames leaves the old folder beside, as `.old.NAME.*/was`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield aside
+        aside.chmod(0o755)
         for file in aside.rglob("*"):
             _flush(file)
         _flush(aside)
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".old.{path.name}."))
             os.replace(path, old / "was")
-            os.replace(aside, path)
-            shutil.rmtree(old)
+            try:
+                os.replace(aside, path)
+            except OSError:
+                os.replace(old / "was", path)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
             os.replace(aside, path)
         _flush(path.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def _opened(path: str, mode: str) -> AbstractContextManager[BinaryIO]:
+    if "://" in path:
+        return cast(Any, fsspec).open(path, mode)
+    return cast(BinaryIO, open(path, mode))
 
 
 def _flush(path: Path) -> None:

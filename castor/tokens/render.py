@@ -28,17 +28,23 @@ STARTERS: dict[Role, Control] = {
     "model": Control.MODEL,
     "page": Control.PAGE,
 }
-ROLE_OF = {starter: role for role, starter in STARTERS.items()}
+ROLE_OF: dict[int, Role] = {starter: role for role, starter in STARTERS.items()}
 SLOTS = {  # kind of signal: ids before, within and after its slots
     "image": (Control.IMAGE_BEGIN, Control.IMAGE, Control.IMAGE_END),
     "audio": (Control.AUDIO_BEGIN, Control.AUDIO, Control.AUDIO_END),
 }
-CLOSERS = {  # what ends a medium that was begun by this id
+CLOSERS: dict[int, int] = {  # what ends a medium that was begun by this id
     Control.IMAGE_BEGIN: Control.IMAGE_END,
     Control.AUDIO_BEGIN: Control.AUDIO_END,
     Control.VIDEO_BEGIN: Control.VIDEO_END,
     Control.DRAW_BEGIN: Control.DRAW_END,
 }
+WHOLE: dict[int, int] = {  # what a reader holds back until it is complete
+    Control.DRAW_BEGIN: Control.DRAW_END,
+    Control.CALL_BEGIN: Control.CALL_END,
+    Control.RESULT_BEGIN: Control.RESULT_END,
+}
+Piece = Text | Call | Result | Codes  # what a reader yields
 
 
 class Tokens(NamedTuple):
@@ -66,8 +72,8 @@ def render(
     document's last turn if it has that role, a new one otherwise.
 
     Raises:
-        ValueError: a model turn holds a picture and there is no `draw`, or the picture is larger
-            than 32 by 32 codes.
+        ValueError: a model turn holds a picture and there is no `draw`, the picture is larger than
+            32 by 32 codes, or a code is not one of the vocabulary's.
     """
     page = _Page(vocab, see, draw)
     page.add([Control.BOS], 0.0)
@@ -85,11 +91,8 @@ def render(
 
 def parse(tokens: Tokens, *, vocab: Vocab) -> Document:
     """The document that `render` made these tokens from, without its origin and tags."""
-    media, turns = iter(tokens.media), []
-    ids = iter(tokens.ids.tolist())
-    for i in ids:
-        if i in ROLE_OF:
-            turns.append(Turn(ROLE_OF[Control(i)], tuple(_parts(ids, media, vocab))))
+    media, ids = iter(tokens.media), iter(tokens.ids.tolist())
+    turns = [Turn(ROLE_OF[i], tuple(_parts(ids, media, vocab))) for i in ids if i in ROLE_OF]
     return Document(tuple(turns))
 
 
@@ -98,12 +101,17 @@ def parse_turn(
 ) -> Turn:
     """The model turn that these sampled ids spell, up to its end or as far as they go.
 
-    A picture or a call that was cut short is left out. Without `picture`, drawn codes are too.
+    A picture or a call that was cut short or is no picture or call is left out. Without `picture`,
+    drawn codes are too.
     """
     reader = Reader(vocab)
-    pieces = [piece for i in ids for piece in reader.feed(i)] + reader.close()
+    pieces: list[Piece] = []
+    for i in ids:
+        if i in (Control.END, Control.EOS):
+            break
+        pieces += reader.feed(i)
     parts: list[Part] = []
-    for piece in pieces:
+    for piece in pieces + reader.close():
         if isinstance(piece, np.ndarray):
             parts += [] if picture is None else [picture(piece)]
         else:
@@ -117,54 +125,75 @@ class Reader:
     def __init__(self, vocab: Vocab) -> None:
         self._vocab = vocab
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held: list[int] | None = None  # ids since a picture or a call began
+        self._held: list[int] = []  # ids since a picture or a call began
 
-    def feed(self, i: int) -> list[Text | Call | Result | Codes]:
+    def feed(self, i: int) -> list[Piece]:
         """What is complete now that this id has come."""
-        if self._held is not None:
-            return self._hold(i)
-        if i in (Control.DRAW_BEGIN, Control.CALL_BEGIN, Control.RESULT_BEGIN):
+        if self._held and i == WHOLE[self._held[0]]:
+            return self._whole()
+        if self._held and self._belongs(i):
+            self._held.append(i)
+            return []
+        self._held = []
+        if i in WHOLE:
+            pieces = self.close()
             self._held = [i]
-            return self.close()
+            return pieces
         text = self._utf8.decode(self._vocab.piece_bytes(i))
         return [Text(text)] if text else []
 
-    def close(self) -> list[Text | Call | Result | Codes]:
-        """What is left of the text: a broken character shows as U+FFFD."""
+    def close(self) -> list[Piece]:
+        """What is left of the text; half a character shows as U+FFFD."""
         text = self._utf8.decode(b"", final=True)
         self._utf8.reset()
+        self._held = []
         return [Text(text)] if text else []
 
-    def _hold(self, i: int) -> list[Text | Call | Result | Codes]:
-        assert self._held is not None
-        if i not in (Control.DRAW_END, Control.CALL_END, Control.RESULT_END):
-            self._held.append(i)
-            return []
+    def _belongs(self, i: int) -> bool:
+        """Whether an id may stand inside what is held."""
+        if self._held[0] != Control.DRAW_BEGIN:
+            return self._vocab.is_text(i)
+        return i in self._vocab.codes or Control.SIDE < i <= Control.SIDE + SIDES
+
+    def _whole(self) -> list[Piece]:
         begin, *inner = self._held
-        self._held = None
+        self._held = []
         if begin == Control.DRAW_BEGIN:
-            return [codes_of(inner, self._vocab)]
-        return [_function(begin, self._vocab.decode(inner))]
+            codes = codes_of(inner, self._vocab)
+            return [] if codes is None else [codes]
+        function = _function(begin, self._vocab.decode(inner))
+        return [] if function is None else [function]
 
 
 def picture_ids(codes: Codes, vocab: Vocab) -> list[int]:
     """The ids that draw a picture: begin, height, width, its codes row by row, end.
 
     Raises:
-        ValueError: the picture is larger than 32 by 32 codes, or empty.
+        ValueError: the picture is larger than 32 by 32 codes or empty, or a code is out of range.
     """
     height, width = codes.shape
     if not (1 <= height <= SIDES and 1 <= width <= SIDES):
         raise ValueError(f"a drawn picture has 1 to {SIDES} codes a side; got {height} by {width}")
+    if codes.min() < 0 or codes.max() >= len(vocab.codes):
+        raise ValueError(
+            f"the picture has codes {codes.min()} to {codes.max()}; "
+            f"this vocabulary has {len(vocab.codes)} codes"
+        )
     sides = [Control.SIDE + height, Control.SIDE + width]
-    inner = (vocab.codes.start + codes.ravel()).tolist()
+    inner: list[int] = (vocab.codes.start + codes.ravel()).tolist()
     return [Control.DRAW_BEGIN, *sides, *inner, Control.DRAW_END]
 
 
-def codes_of(inner: Sequence[int], vocab: Vocab) -> Codes:
-    """The codes between a picture's begin and end ids."""
+def codes_of(inner: Sequence[int], vocab: Vocab) -> Codes | None:
+    """The codes between a picture's begin and end ids; None if their number is not right."""
+    if len(inner) < 3:
+        return None
     height, width = inner[0] - Control.SIDE, inner[1] - Control.SIDE
-    return np.array(inner[2:], np.int32).reshape(height, width) - np.int32(vocab.codes.start)
+    codes = np.array(inner[2:], np.int32) - np.int32(vocab.codes.start)
+    sides = range(1, SIDES + 1)
+    if height not in sides or width not in sides or len(codes) != height * width or min(codes) < 0:
+        return None
+    return codes.reshape(height, width)
 
 
 class _Page:
@@ -227,7 +256,7 @@ def _parts(ids: Iterator[int], media: Iterator[Media], vocab: Vocab) -> Iterator
             break
         if i in CLOSERS:
             yield from _spoken(reader.close())
-            while next(ids) != CLOSERS[Control(i)]:
+            while next(ids) != CLOSERS[i]:
                 pass
             yield next(media)
         else:
@@ -235,7 +264,7 @@ def _parts(ids: Iterator[int], media: Iterator[Media], vocab: Vocab) -> Iterator
     yield from _spoken(reader.close())
 
 
-def _spoken(pieces: list[Text | Call | Result | Codes]) -> Iterator[Part]:
+def _spoken(pieces: list[Piece]) -> Iterator[Part]:
     for piece in pieces:
         assert not isinstance(piece, np.ndarray)
         yield piece
@@ -249,11 +278,19 @@ def _function_ids(part: Call | Result) -> tuple[Control, Control]:
 
 def _function_text(part: Call | Result) -> str:
     body = part.args if isinstance(part, Call) else part.response
-    fields: dict[str, Any] = {"name": part.name, "body": body} | ({"id": part.id} if part.id else {})
+    fields: dict[str, Any] = {"name": part.name, "body": body} | (
+        {"id": part.id} if part.id else {}
+    )
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
-def _function(begin: int, text: str) -> Call | Result:
-    fields: dict[str, Any] = json.loads(text)
-    kind = Call if begin == Control.CALL_BEGIN else Result
-    return kind(fields["name"], fields["body"], fields.get("id", ""))
+def _function(begin: int, text: str) -> Call | Result | None:
+    """The call or result that a text spells; None if it spells none, as a model's may."""
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        name, body, id = fields["name"], fields["body"], fields.get("id", "")
+        if not all((isinstance(name, str), isinstance(body, dict), isinstance(id, str))):
+            return None
+        return (Call if begin == Control.CALL_BEGIN else Result)(name, body, id)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None

@@ -71,7 +71,12 @@ class Vocab:
         self.digest = hashlib.sha256(model + str(codes).encode()).hexdigest()[:12]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; an empty text has none."""
+        """The ids of a text; an empty text has none.
+
+        Raises:
+            ValueError: the text holds a lone surrogate.
+        """
+        text.encode()
         chunks = text.replace("\0", f"{SPACE}\0").split(SPACE)
         ids: list[int] = self._pieces.encode(chunks[0])
         for chunk in chunks[1:]:
@@ -83,11 +88,12 @@ class Vocab:
 
     def decode(self, ids: list[int]) -> str:
         """The text of text ids; control and code ids stand for nothing, broken UTF-8 for U+FFFD."""
-        return b"".join(self.piece_bytes(i) for i in ids).decode("utf-8", "replace")
+        table = self._bytes
+        return b"".join([table[i] for i in ids]).decode("utf-8", "replace")
 
     def piece_bytes(self, i: int) -> bytes:
         """The UTF-8 bytes, possibly half a character, that one id stands for."""
-        return self._bytes[i] if i < self.text_size else b""
+        return self._bytes[i]
 
     def is_text(self, i: int) -> bool:
         """Whether the id stands for text, not for a control or a picture code."""
@@ -98,14 +104,12 @@ class Vocab:
         pieces = [self._pieces.id_to_piece(i) for i in range(CONTROLS, self.text_size)]
         table = [b""] * CONTROLS + [piece.replace(SPACE, " ").encode() for piece in pieces]
         table[self._byte_0 : self._byte_0 + 256] = [bytes([b]) for b in range(256)]
-        return table
+        return table + [b""] * (self.size - self.text_size)
 
     @cached_property
     def byte_lengths(self) -> Float32[np.ndarray, " V"]:
         """How many bytes of UTF-8 each id stands for; 0 for control and code ids."""
-        lengths = np.zeros(self.size, np.float32)
-        lengths[: self.text_size] = [len(b) for b in self._bytes]
-        return lengths
+        return np.array([len(b) for b in self._bytes], np.float32)
 
     def save(self, path: Path | str) -> None:
         """Write the SentencePiece model; the number of codes is kept by whoever saves a model."""
