@@ -11,10 +11,10 @@ import re
 import warnings
 import wave
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -22,112 +22,78 @@ import soxr
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageOps, ImageSequence
 
+from castor.core.clip import (
+    DAMAGES,
+    Clip,
+    Frames,
+    Limits,
+    Pixels,
+    Refused,
+    Samples,
+    gathered,
+    refuse_bomb,
+    times_of,
+)
 from castor.core.content import Media
 from castor.core.files import read_bytes
+from castor.core.mime import FRAMES, MIMES, sniff
 
 RATE = 16_000
-FRAMES = "video/x-castor-frames"  # a zip of 00000.ppm, …, times.json and perhaps sound.wav
-MIMES = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-    ".ppm": "image/x-portable-pixmap",
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".mp3": "audio/mpeg",
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mkv": "video/x-matroska",
-    ".webm": "video/webm",
-    ".mov": "video/quicktime",
-    ".avi": "video/x-msvideo",
-}
-MAGIC = (
-    (rb"\x89PNG\r\n\x1a\n", "image/png"),
-    (rb"\xff\xd8\xff", "image/jpeg"),
-    (rb"RIFF....WEBP", "image/webp"),
-    (rb"GIF8[79]a", "image/gif"),
-    (rb"BM....\x00\x00\x00\x00", "image/bmp"),
-    (rb"P6\s", "image/x-portable-pixmap"),
-    (rb"RIFF....WAVE", "audio/wav"),
-    (rb"fLaC", "audio/flac"),
-    (rb"OggS", "audio/ogg"),
-    (rb"ID3|\xff[\xf2\xf3\xfb]", "audio/mpeg"),
-    (rb"....ftypqt", "video/quicktime"),
-    (rb"....ftyp", "video/mp4"),
-    (rb"\x1aE\xdf\xa3", "video/x-matroska"),
-    (rb"RIFF....AVI ", "video/x-msvideo"),
-)
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF")  # of pictures
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The most that is decoded; all [ours]."""
-
-    pixels: int = 40_000_000  # of one picture or frame
-    seconds: float = 3600.0  # of sound or of a clip
-    frames: int = 2000  # of a clip
-
-
-class Clip(NamedTuple):
-    """A decoded clip: frames with their times in seconds, and its sound if it has any."""
-
-    frames: UInt8[np.ndarray, "F h w 3"]
-    times: Float32[np.ndarray, " F"]
-    sound: Float32[np.ndarray, " n"] | None
-
-
-def open_image(
-    data: bytes, mime: str, *, limits: Limits | None = None
-) -> UInt8[np.ndarray, "h w 3"]:
+def open_image(data: bytes, mime: str, *, limits: Limits | None = None) -> Pixels:
     """The pixels of a picture, turned upright, on white where it is transparent.
 
     Raises:
-        ValueError: the bytes are empty, truncated, no picture, or more pixels than the limit.
+        ValueError: the bytes are empty, damaged, no picture, or more pixels than the limit.
     """
     _refuse_empty(data, mime)
-    most = (limits or Limits()).pixels
-    if data[:2] == b"P6":
-        return _open_ppm(data, most)
-    with _opened(data, mime, most) as picture:
+    limits = limits or Limits()
+    head = re.match(rb"P6\s+(\d{1,9})\s+(\d{1,9})\s+255\s", data)
+    if head is not None:
+        return _ppm_pixels(data, head.end(), int(head[2]), int(head[1]), limits)
+    with _opened(data, mime, limits) as picture:
         try:
             return _upright(picture)
-        except (OSError, SyntaxError, ValueError) as error:
+        except DAMAGES as error:
             raise ValueError(f"the {mime} picture is damaged or cut short: {error}") from None
 
 
-def open_sound(
-    data: bytes, mime: str, *, limits: Limits | None = None
-) -> Float32[np.ndarray, " n"]:
-    """Mono samples at 16 kHz, from -1 to 1; channels are averaged.
+def open_sound(data: bytes, mime: str, *, limits: Limits | None = None) -> Samples:
+    """Mono samples at 16 kHz, from -1 to 1; channels are averaged. Also a video's sound.
 
     Raises:
-        ValueError: the bytes are empty, no sound that can be read, or longer than the limit.
+        ValueError: the bytes are empty, no sound that can be read, or longer than the limit; or
+            the format needs the extra `video`, which is not installed.
     """
     _refuse_empty(data, mime)
-    most = (limits or Limits()).seconds
+    limits = limits or Limits()
+    found = sniff(data) or ""
+    if found.startswith("video/") or found in ("audio/mp4", "audio/aac"):
+        sound = _soundtrack(data, mime, limits, start=None)
+        if sound is None:
+            raise ValueError(f"the {mime} file holds no sound")
+        return sound
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            rate, length = sound.samplerate, sound.frames / sound.samplerate
-            if length > most:
-                raise ValueError(f"the sound lasts {length:.0f} s; at most {most:.0f} s are read")
-            samples = sound.read(dtype="float32", always_2d=True).mean(axis=1)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = file.samplerate
+            samples = _averaged(file, most=limits.seconds)
     except soundfile.LibsndfileError as error:
         raise ValueError(f"the {mime} sound cannot be read: {error}") from None
     if not len(samples):
         raise ValueError(f"the {mime} sound holds no samples")
+    if not 1000 <= rate <= 1_000_000:
+        raise ValueError(f"the {mime} sound has {rate} samples a second; 1,000 to 1,000,000 go")
     if rate != RATE:
         samples = soxr.resample(samples, rate, RATE)
-    return np.ascontiguousarray(samples, np.float32)
+    return _bounded(samples)
 
 
 def open_video(data: bytes, mime: str, *, limits: Limits | None = None) -> Clip:
-    """A clip's frames, their times and its sound; animated GIF, WebP and PNG are clips too.
+    """A clip's frames, their times from 0 and its sound; animated GIF, WebP and PNG are clips too.
+
+    Where all frames would not fit in memory every second, fourth, … one is kept.
 
     Raises:
         ValueError: the bytes are empty, no clip that can be read, or more than the limits; or the
@@ -135,11 +101,12 @@ def open_video(data: bytes, mime: str, *, limits: Limits | None = None) -> Clip:
     """
     _refuse_empty(data, mime)
     limits = limits or Limits()
-    if mime == FRAMES:
+    found = FRAMES if mime == FRAMES else sniff(data)
+    if found == FRAMES:
         return _open_frames(data, limits)
-    found = sniff(data)
     if found is not None and found.startswith("image/"):
-        return _open_animation(data, found, limits)
+        with _opened(data, mime, limits) as picture:
+            return gathered(_animated(picture), None, f"the {mime} clip", limits)
     if found is None or not found.startswith("video/"):
         raise ValueError(f"the bytes called {mime} are no clip ({found or 'unknown'} content)")
     return _open_container(data, mime, limits)
@@ -161,18 +128,11 @@ def frames_media(
     return Media(FRAMES, out.getvalue())
 
 
-def sniff(data: bytes) -> str | None:
-    """The mime that the first bytes tell, or None."""
-    for pattern, mime in MAGIC:
-        if re.match(pattern, data[:32], re.DOTALL):
-            return mime
-    return None
-
-
 def media_from_file(path: Path | str) -> Media:
     """A medium from a file, or a clip from a folder of pictures in the order of their names.
 
-    An animated GIF is a clip. A folder's frames are a second apart unless it has a times.json.
+    An animated picture is a clip. A folder's frames are a second apart unless it has a times.json;
+    a sound.wav in it is the clip's sound.
 
     Raises:
         ValueError: the ending is unknown, or it contradicts the content.
@@ -183,7 +143,7 @@ def media_from_file(path: Path | str) -> Media:
 
 
 def named_media(path: str, data: bytes) -> Media:
-    """A medium from bytes and the name that they had; an animated GIF is a clip.
+    """A medium from bytes and the name that they had; an animated picture is a clip.
 
     Raises:
         ValueError: the ending is unknown, or it contradicts the content.
@@ -195,33 +155,32 @@ def named_media(path: str, data: bytes) -> Media:
         raise ValueError(f"{path} is empty")
     if found is None:
         raise ValueError(f"{path} is called {named} but its content is not")
-    if found == "image/gif" and _frame_count(data) > 1:
-        return Media("video/gif", data)
-    if named is not None and named.split("/")[0] == found.split("/")[0]:
-        return Media(named if named == "video/webm" else found, data)
-    return Media(found, data)
+    if found in ("image/gif", "image/webp", "image/png", "image/avif") and _moves(data):
+        return Media(found.replace("image/", "video/"), data)
+    return Media(named if named == "video/webm" else found, data)
 
 
-def ppm(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+def ppm(pixels: Pixels) -> bytes:
     """The pixels as a binary PPM: no compression, so the fastest to open again."""
     return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
 
 
-def png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+def png(pixels: Pixels) -> bytes:
     """The pixels as a PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
 
 
-def wav(samples: Float32[np.ndarray, " n"]) -> bytes:
+def wav(samples: Samples) -> bytes:
     """16 kHz samples as a 16-bit WAV."""
     out = io.BytesIO()
     with wave.open(out, "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(RATE)
-        sound.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
+        levels = (samples * 32768).round().clip(-32768, 32767)  # so that reading undoes it exactly
+        sound.writeframes(levels.astype("<i2").tobytes())
     return out.getvalue()
 
 
@@ -230,155 +189,195 @@ def _refuse_empty(data: bytes, mime: str) -> None:
         raise ValueError(f"the {mime} medium is empty (0 bytes)")
 
 
-def _open_ppm(data: bytes, most: int) -> UInt8[np.ndarray, "h w 3"]:
-    head = re.match(rb"P6\s+(\d{1,9})\s+(\d{1,9})\s+255\s", data)
-    if head is None:
-        raise ValueError("the PPM picture has a broken header; only 8-bit P6 is read")
-    width, height = int(head[1]), int(head[2])
-    _refuse_bomb(width, height, most)
-    body = data[head.end() : head.end() + 3 * width * height]
-    if len(body) < 3 * width * height or not body:
-        raise ValueError(f"the PPM picture is cut short: {width} by {height} need more bytes")
-    return np.frombuffer(body, np.uint8).reshape(height, width, 3)
+def _ppm_pixels(data: bytes, start: int, height: int, width: int, limits: Limits) -> Pixels:
+    refuse_bomb(height, width, limits)
+    size = 3 * height * width
+    if not 0 < size <= len(data) - start:
+        raise ValueError(f"the PPM picture is cut short: {width} by {height} pixels were promised")
+    return np.frombuffer(data, np.uint8, size, start).reshape(height, width, 3)
 
 
-def _refuse_bomb(width: int, height: int, most: int) -> None:
-    if width * height > most:
-        raise ValueError(
-            f"the picture has {width} by {height} pixels; at most {most:,} pixels are opened"
-        )
-
-
-def _opened(data: bytes, mime: str, most: int) -> Image.Image:
+def _opened(data: bytes, mime: str, limits: Limits) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
-        raise ValueError(f"the {mime} picture is too large; at most {most:,} pixels") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"the bytes called {mime} are no picture that can be opened") from error
-    _refuse_bomb(*picture.size, most)
+            warnings.simplefilter("ignore")  # our own limit is checked below
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the {mime} picture is too large: {error}") from None
+    except DAMAGES:
+        found = sniff(data) or "unknown"
+        if found.startswith("image/"):
+            raise ValueError(f"the {mime} picture is damaged or cut short") from None
+        kinds = sorted({m for m in MIMES.values() if m.startswith("image/")})
+        raise ValueError(
+            f"the bytes called {mime} are no picture ({found} content); "
+            f"what can be opened is {', '.join(kinds)}"
+        ) from None
+    refuse_bomb(picture.height, picture.width, limits)
     return picture
 
 
-def _upright(picture: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        upright = Image.alpha_composite(white, layer)
-    return np.asarray(upright.convert("RGB"))
+def _upright(picture: Image.Image) -> Pixels:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata is no reason to refuse a picture
+        picture.load()
+        turned = ImageOps.exif_transpose(picture)
+        if turned.mode[0] in "IF":  # 16 bits, or more: the brightest value is white
+            levels = np.asarray(turned).astype(np.float32)
+            most = 65535 if turned.mode[0] == "I" else max(float(levels.max()), 1e-9)
+            turned = Image.fromarray((levels.clip(0, most) * (255 / most)).round().astype(np.uint8))
+        if turned.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in turned.info:
+            layer = turned.convert("RGBA")
+            turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return np.asarray(turned.convert("RGB"))
 
 
-def _open_animation(data: bytes, mime: str, limits: Limits) -> Clip:
-    with _opened(data, mime, limits.pixels) as picture:
-        frames, times, clock = [], [], 0.0
-        try:
-            for frame in ImageSequence.Iterator(picture):
-                if len(frames) == limits.frames:
-                    raise ValueError(f"the clip has more than {limits.frames} frames")
-                times.append(clock)
-                clock += float(frame.info.get("duration", 100)) / 1000
-                frames.append(_upright(frame.copy()))
-        except (OSError, SyntaxError, EOFError) as error:
-            raise ValueError(f"the {mime} clip is damaged or cut short: {error}") from None
-    return Clip(np.stack(frames), np.array(times, np.float32), None)
+def _averaged(file: soundfile.SoundFile, *, most: float) -> Samples:
+    """The mean of the channels, read in parts: the header may promise more than there is."""
+    parts: list[Samples] = []
+    room = int(most * file.samplerate) + 1
+    while room > 0:
+        part = file.read(min(room, 1 << 16), dtype="float32", always_2d=True)
+        if not len(part):
+            return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        parts.append(part.mean(axis=1))
+        room -= len(part)
+    raise Refused(f"the sound lasts more than {most:g} s")
+
+
+def _bounded(samples: Samples) -> Samples:
+    return np.clip(np.nan_to_num(samples, posinf=1, neginf=-1), -1, 1).astype(np.float32)
+
+
+def _animated(picture: Image.Image) -> Frames:
+    clock = 0.0
+    try:
+        for frame in ImageSequence.Iterator(picture):
+            frame.load()
+            yield clock, partial(_upright, frame)
+            shown = float(frame.info.get("duration", 0)) / 1000
+            clock += shown if shown > 0.01 else 0.1  # as browsers do
+    except Image.DecompressionBombError as error:
+        raise Refused(f"a frame of the clip is too large: {error}") from None
 
 
 def _open_frames(data: bytes, limits: Limits) -> Clip:
+    what = "the clip of frames"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = sorted(n for n in archive.namelist() if n.endswith((".ppm", ".png", ".jpg")))
-            if not 1 <= len(names) <= limits.frames:
-                raise ValueError(f"the clip has {len(names)} frames; 1 to {limits.frames} are read")
-            too_big = 4 * limits.pixels
-            if any(info.file_size > too_big for info in archive.infolist()):
-                raise ValueError("a frame of the clip is larger than the limit on pixels")
-            frames = [open_image(archive.read(n), MIMES[n[-4:]], limits=limits) for n in names]
-            held = set(archive.namelist())
-            times = json.loads(archive.read("times.json")) if "times.json" in held else None
-            sound = archive.read("sound.wav") if "sound.wav" in held else None
-    except (zipfile.BadZipFile, json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"the frames of the clip are damaged: {error}") from None
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("the frames of the clip differ in size")
-    clock = np.arange(len(frames)) if times is None else times
-    if len(clock) != len(frames):
-        raise ValueError(f"the clip has {len(frames)} frames but {len(clock)} times")
-    samples = None if sound is None else open_sound(sound, "audio/wav", limits=limits)
-    return Clip(np.stack(frames), np.asarray(clock, np.float32), samples)
+            files = set(archive.namelist())
+            if max((info.file_size for info in archive.infolist()), default=0) > 4 * limits.pixels:
+                raise Refused(f"{what} holds a file of more than {4 * limits.pixels:,} bytes")
+            names = sorted(name for name in files if name.endswith((".ppm", ".png", ".jpg")))
+            stamps = archive.read("times.json") if "times.json" in files else None
+            sound = None
+            if "sound.wav" in files:
+                sound = open_sound(archive.read("sound.wav"), "audio/wav", limits=limits)
+            times = times_of(stamps, len(names), what)
+            pictures = (partial(_frame, archive, name, limits) for name in names)
+            return gathered(zip(times, pictures, strict=True), sound, what, limits)
+    except Refused:
+        raise
+    except DAMAGES as error:
+        raise ValueError(f"{what} is damaged: {error}") from None
 
 
-def _open_container(data: bytes, mime: str, limits: Limits) -> Clip:
+def _frame(archive: zipfile.ZipFile, name: str, limits: Limits) -> Pixels:
+    return open_image(archive.read(name), MIMES[Path(name).suffix], limits=limits)
+
+
+def _folder(place: Path) -> Media:
+    names = [p for p in place.iterdir() if MIMES.get(p.suffix.lower(), "").startswith("image/")]
+    names.sort(key=lambda p: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", p.name)])
+    if not names:
+        raise ValueError(f"{place} is a folder without pictures; a clip needs at least one")
+    stamps, wave_file = place / "times.json", place / "sound.wav"
+    what = f"the clip in {place}"
+    sound = open_sound(wave_file.read_bytes(), "audio/wav") if wave_file.exists() else None
+    times = times_of(stamps.read_bytes() if stamps.exists() else None, len(names), what)
+    pictures = (partial(_picture, name) for name in names)
+    return frames_media(*gathered(zip(times, pictures, strict=True), sound, what, Limits()))
+
+
+def _picture(path: Path) -> Pixels:
+    return open_image(path.read_bytes(), MIMES[path.suffix.lower()])
+
+
+def _moves(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=("GIF", "WEBP", "PNG", "AVIF")) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except (*DAMAGES, Image.DecompressionBombError):
+        return False
+
+
+def _av(mime: str) -> Any:
     try:
         import av
     except ImportError:
         raise ValueError(
             f"{mime} needs the extra `video`: install castor[video]; "
-            "an animated GIF or a folder of frames works without it"
+            "an animated GIF, a folder of frames and a WAV file work without it"
         ) from None
+    return av
+
+
+def _open_container(data: bytes, mime: str, limits: Limits) -> Clip:
+    av, what = _av(mime), f"the {mime} clip"
     try:
         with av.open(io.BytesIO(data)) as container:
-            if not container.streams.video:
-                raise ValueError(f"the {mime} file holds no pictures")
-            stream = container.streams.video[0]
-            _refuse_bomb(stream.width, stream.height, limits.pixels)
-            pictures = list(_decoded(container.decode(stream), limits))
-        with av.open(io.BytesIO(data)) as container:
-            sound = _soundtrack(container, limits) if container.streams.audio else None
-    except av.FFmpegError as error:
-        raise ValueError(f"the {mime} clip cannot be read: {error}") from None
-    if not pictures:
-        raise ValueError(f"the {mime} clip holds no frame")
-    times, frames = zip(*pictures, strict=True)
-    return Clip(np.stack(frames), np.array(times, np.float32), sound)
+            stream = _decodable(container.streams.video)
+            if stream is None:
+                raise ValueError(f"{what} holds no pictures that can be decoded")
+            refuse_bomb(stream.height, stream.width, limits)
+            start = _start(stream)
+            clip = gathered(_filmed(container, stream, start), None, what, limits)
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise ValueError(f"{what} cannot be read: {error}") from None
+    return clip._replace(sound=_soundtrack(data, mime, limits, start=start))
 
 
-def _decoded(stream: Iterator, limits: Limits) -> Iterator[tuple[float, np.ndarray]]:
-    for count, frame in enumerate(stream):
-        if count == limits.frames:
-            raise ValueError(f"the clip has more than {limits.frames} frames")
-        at = float(frame.time or 0.0)
-        if at > limits.seconds:
-            raise ValueError(f"the clip lasts more than {limits.seconds:.0f} s")
-        yield at, frame.to_ndarray(format="rgb24")
+def _decodable(streams: Any) -> Any:
+    return next((s for s in streams if s.codec_context is not None), None)
 
 
-def _soundtrack(container, limits: Limits) -> Float32[np.ndarray, " n"] | None:
-    import av
-
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-    chunks: Sequence = [
-        chunk.to_ndarray()[0]
-        for frame in container.decode(container.streams.audio[0])
-        for chunk in resampler.resample(frame)
-    ]
-    chunks += [chunk.to_ndarray()[0] for chunk in resampler.resample(None)]
-    if not chunks:
-        return None
-    return np.concatenate(chunks).astype(np.float32)[: int(limits.seconds * RATE)]
+def _start(stream: Any) -> float:
+    return float((stream.start_time or 0) * stream.time_base)
 
 
-def _folder(place: Path) -> Media:
-    names = sorted(p for p in place.iterdir() if MIMES.get(p.suffix.lower(), "")[:5] == "image")
-    if not names:
-        raise ValueError(f"{place} is a folder without pictures; a clip needs at least one")
-    frames = [open_image(p.read_bytes(), MIMES[p.suffix.lower()]) for p in names]
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError(f"the pictures in {place} differ in size, so they are no clip")
-    stamps = place / "times.json"
-    times = json.loads(stamps.read_text()) if stamps.exists() else range(len(frames))
-    return frames_media(np.stack(frames), np.array(list(times), np.float32))
+def _filmed(container: Any, stream: Any, start: float) -> Frames:
+    """Frames that keep the size of the first one, and whose times never go back."""
+    last = 0.0
+    for frame in container.decode(stream):
+        last = max(last, (frame.time or start) - start)
+        yield last, partial(_filmed_frame, frame, stream.height, stream.width)
 
 
-def _frame_count(data: bytes) -> int:
+def _filmed_frame(frame: Any, height: int, width: int) -> Pixels:
+    pixels = frame.to_ndarray(format="rgb24", height=height, width=width)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _soundtrack(data: bytes, mime: str, limits: Limits, *, start: float | None) -> Samples | None:
+    """A container's sound, shifted so that it begins at `start`; None if it has none."""
+    av, parts = _av(mime), [np.zeros(0, np.float32)]
+    room = int(limits.seconds * RATE)
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return getattr(picture, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError):
-        return 1
+        with av.open(io.BytesIO(data)) as container:
+            stream = _decodable(container.streams.audio)
+            if stream is None:
+                return None
+            late = 0 if start is None else round((_start(stream) - start) * RATE)
+            parts += [np.zeros(max(0, min(late, room)), np.float32)]
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+            for frame in chain(container.decode(stream), [None]):
+                parts += [chunk.to_ndarray()[0] for chunk in resampler.resample(frame)]
+                if sum(map(len, parts)) > room + RATE:
+                    raise Refused(f"the sound lasts more than {limits.seconds:g} s")
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise ValueError(f"the sound of the {mime} file cannot be read: {error}") from None
+    samples = _bounded(np.concatenate(parts)[max(0, -late) :])
+    return samples if len(samples) else None
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
