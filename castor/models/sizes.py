@@ -106,3 +106,64 @@ DEMO = ModelConfig(  # the recipe `demo`: 4M weights, the shipped model [ours]
     image=ImageConfig(),
     audio=AudioConfig(slots=256),
 )
+
+
+def _sight(layers: int, width: int, heads: int) -> ImageConfig:
+    """Patches of 16 pixels, 2 by 2 to a slot: 256 slots for 512 by 512 pixels, 64 for a frame."""
+    return ImageConfig(
+        patch=16,
+        halo=0,
+        pool=2,
+        stem=(),
+        layers=layers,
+        width=width,
+        heads=heads,
+        detail=32,
+        slots=256,
+        frame_slots=64,
+    )
+
+
+def _hearing(layers: int, width: int, heads: int) -> AudioConfig:
+    """The features of USM [report]: 128 bins, conformers; five minutes at most [ours]."""
+    return AudioConfig(
+        mels=128, channels=(128, 32), layers=layers, width=width, heads=heads, slots=7500
+    )
+
+
+NANO_1 = ModelConfig(  # 1.8B [report]; shape [ours]
+    layers=19,
+    width=2048,
+    hidden=8192,
+    heads=8,
+    head_width=256,
+    image=_sight(12, 640, 10),
+    audio=_hearing(12, 512, 8),
+)
+NANO_2 = ModelConfig(  # 3.25B [report]; shape [ours]
+    layers=26,
+    width=2560,
+    hidden=10_240,
+    heads=10,
+    head_width=256,
+    image=_sight(12, 768, 12),
+    audio=_hearing(12, 512, 8),
+)
+PRO = ModelConfig(  # 46B, all [ours]: the report gives neither sizes nor shapes of these two
+    layers=60,
+    width=7168,
+    hidden=28_672,
+    heads=56,
+    head_width=128,
+    image=_sight(27, 1152, 16),
+    audio=_hearing(24, 1024, 16),
+)
+ULTRA = ModelConfig(  # 544B, all [ours], after the 540B of PaLM (arXiv:2204.02311)
+    layers=118,
+    width=18_432,
+    hidden=73_728,
+    heads=48,
+    head_width=256,
+    image=_sight(56, 1792, 16),
+    audio=_hearing(32, 1536, 16),
+)
