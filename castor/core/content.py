@@ -1,13 +1,13 @@
-"""Documents: the one content type from crawl to reply, and its wire JSON (the Gemini API's form).
+"""Documents: the one content type from crawl to reply. Their JSON form is in `wire.py`.
 
 Invariant: a Turn is canonical. Adjacent texts are merged and empty ones dropped on construction,
 so that two turns with the same meaning are equal.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 Role = Literal["system", "user", "model", "page"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -152,9 +152,18 @@ def _json_object(value: Mapping[str, Any], what: str) -> dict[str, Any]:
     try:
         text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
         text.encode("utf-8")
+        _check_keys(value)
         kept: dict[str, Any] = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{what} holds something that JSON cannot: {error}") from None
-    if kept.keys() != value.keys():
-        raise ValueError(f"{what} has keys that are no strings: {list(value)}")
     return kept
+
+
+def _check_keys(value: Any) -> None:
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[Any, Any]", value)
+        if not all(isinstance(key, str) for key in fields):
+            raise TypeError(f"keys that are no strings, {list(fields)}")
+        value = tuple(fields.values())
+    for inner in cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ():
+        _check_keys(inner)
