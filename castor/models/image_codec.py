@@ -1,5 +1,6 @@
-"""Pictures out: pixels to discrete ids and back, transformers around finite scalar quantisation.
+"""Pictures out: pixels to discrete ids and back, by finite scalar quantisation.
 
+Convolutions see to detail, transformer layers on the grid of patches to the whole picture.
 Invariant: every id stands for exactly one vector of levels, and that vector for exactly that id.
 Any picture whose sides are multiples of the patch can be coded; one id stands for one patch.
 """
@@ -17,7 +18,7 @@ from jaxtyping import Float, Float32, Int32, PRNGKeyArray, UInt8
 
 from castor.models.attention import attend
 from castor.models.encoder import EncoderBlock, init_encoder_block
-from castor.models.layers import geglu, matrix, product, rms_norm, rotate
+from castor.models.layers import geglu, matrix, product, recomputed, rms_norm, rotate
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,25 @@ class CodecConfig:
     """The shape of a codec. Each patch of a picture becomes one of `codes` ids.
 
     Raises:
-        ValueError: fewer than 2 levels, a halo wider than the patch, or a width that the heads
-            cannot share.
+        ValueError: an odd patch, fewer than 2 levels, or a width that the heads cannot share.
     """
 
     patch: int = 8  # pixels along a side of one patch: 8 is f8, 16 is f16
-    halo: int = 4  # pixels around a patch that its code also sees and paints
     levels: tuple[int, ...] = (8, 5, 5, 5)  # 1,000 codes
-    width: int = 192
-    heads: int = 3
-    encoder_layers: int = 2
-    decoder_layers: int = 4
+    fine: int = 64  # channels of the fine grid, of half patches
+    width: int = 128  # channels of the grid of patches
+    heads: int = 4
+    # Residual convolutions: encoder, fine grid then patches; decoder, patches then fine grid.
+    blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
+    encoder_layers: int = 1  # of transformers on the grid of patches, after its convolutions
+    decoder_layers: int = 2  # and before them
     side: int = 64  # pixels along the sides of the pictures it is trained on; any others work
 
     def __post_init__(self) -> None:
         if not self.levels or min(self.levels) < 2:
             raise ValueError(f"levels={self.levels}: every dimension needs at least 2 levels")
-        if not 0 <= self.halo <= self.patch:
-            raise ValueError(f"halo={self.halo} is not between 0 and patch={self.patch}")
+        if self.patch < 2 or self.patch % 2:
+            raise ValueError(f"patch={self.patch} must be even: the fine grid has half patches")
         if self.width % (4 * self.heads):
             raise ValueError(f"width={self.width} is not a multiple of 4 * heads={4 * self.heads}")
         if self.side % self.patch:
@@ -53,25 +55,52 @@ class CodecConfig:
         """How many different ids there are."""
         return math.prod(self.levels)
 
-    @property
-    def span(self) -> int:
-        """Pixels along a side of the window of one patch."""
-        return self.patch + 2 * self.halo
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ConvBlock:
+    """A residual convolution; in a Codec every leaf is stacked over the blocks of its grid."""
+
+    norm: Array  # [c]
+    around: Array  # [3*3*c, c]
+    mix: Array  # [c, c]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Encoder:
+    """Pixels to vectors of levels."""
+
+    stem: Array  # [3*3*pixels of a half patch*3, fine]
+    fine: ConvBlock
+    join: Array  # [2*2*fine, W]
+    patches: ConvBlock
+    layers: EncoderBlock
+    norm: Array  # [W]
+    to_levels: Array  # [W, d]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Painter:
+    """Vectors of levels to pixels."""
+
+    from_levels: Array  # [3*3*d, W]
+    layers: EncoderBlock
+    patches: ConvBlock
+    part: Array  # [W, 2*2*fine]
+    fine: ConvBlock
+    norm: Array  # [fine]
+    head: Array  # [3*3*fine, pixels of a half patch*3]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Codec:
-    """Weights of both directions; the leaves of the blocks are stacked over the layers."""
+    """Weights of both directions."""
 
-    stem: Array  # [span*span*3, W]
-    encoder: EncoderBlock
-    encoder_norm: Array  # [W]
-    to_levels: Array  # [W, number of levels]
-    from_levels: Array  # [number of levels, W]
-    decoder: EncoderBlock
-    decoder_norm: Array  # [W]
-    head: Array  # [W, span*span*3]
+    encoder: Encoder
+    painter: Painter
 
 
 class Reconstruction(NamedTuple):
@@ -83,20 +112,32 @@ class Reconstruction(NamedTuple):
 
 def init_codec(config: CodecConfig, key: PRNGKeyArray) -> Codec:
     """Fresh float32 weights."""
-    stem, encoder, to, back, decoder, head = jax.random.split(key, 6)
-    W, values = config.width, config.span**2 * 3
-    return Codec(
-        stem=matrix(stem, values, W),
-        encoder=_init_blocks(W, config.encoder_layers, encoder),
-        encoder_norm=jnp.zeros(W, jnp.float32),
-        to_levels=matrix(to, W, len(config.levels)),
-        from_levels=matrix(back, len(config.levels), W),
-        decoder=_init_blocks(W, config.decoder_layers, decoder),
-        decoder_norm=jnp.zeros(W, jnp.float32),
-        head=matrix(head, W, values, scale=0.1),
+    keys = iter(jax.random.split(key, 12))
+    W, fine, d = config.width, config.fine, len(config.levels)
+    values = (config.patch // 2) ** 2 * 3
+    zeros = partial(jnp.zeros, dtype=jnp.float32)
+    encoder = Encoder(
+        stem=matrix(next(keys), 9 * values, fine),
+        fine=_init_convs(fine, config.blocks[0], next(keys)),
+        join=matrix(next(keys), 4 * fine, W),
+        patches=_init_convs(W, config.blocks[1], next(keys)),
+        layers=_init_layers(W, config.encoder_layers, next(keys)),
+        norm=zeros(W),
+        to_levels=matrix(next(keys), W, d),
     )
+    painter = Painter(
+        from_levels=matrix(next(keys), 9 * d, W),
+        layers=_init_layers(W, config.decoder_layers, next(keys)),
+        patches=_init_convs(W, config.blocks[2], next(keys)),
+        part=matrix(next(keys), W, 4 * fine),
+        fine=_init_convs(fine, config.blocks[3], next(keys)),
+        norm=zeros(fine),
+        head=matrix(next(keys), 9 * fine, values, scale=0.2),
+    )
+    return Codec(encoder, painter)
 
 
+@partial(jax.jit, static_argnames="config")
 def encode_pictures(
     codec: Codec, pixels: UInt8[Array | np.ndarray, "n s t 3"], *, config: CodecConfig
 ) -> Int32[Array, "n h w"]:
@@ -108,6 +149,7 @@ def encode_pictures(
     return codes_of(jnp.round(_bounded(codec, pixels, config=config)), levels=config.levels)
 
 
+@partial(jax.jit, static_argnames="config")
 def decode_pictures(
     codec: Codec, codes: Int32[Array | np.ndarray, "n h w"], *, config: CodecConfig
 ) -> UInt8[Array, "n s t 3"]:
@@ -161,84 +203,90 @@ def _bounded(
     codec: Codec, pixels: UInt8[Array | np.ndarray, "n s t 3"], *, config: CodecConfig
 ) -> Float32[Array, "n h w d"]:
     """The encoder's output, squeezed so that rounding it can only give the levels there are."""
-    n, s, t, _ = pixels.shape
-    if s % config.patch or t % config.patch:
-        raise ValueError(f"a {t} x {s} picture has no whole number of {config.patch} pixel patches")
-    h, w = s // config.patch, t // config.patch
-    dtype = codec.stem.dtype
-    flat = product(
-        _windows(jnp.asarray(pixels).astype(dtype) / 127.5 - 1, config=config), codec.stem
-    )
-    flat = _look_around(codec.encoder, flat, grid=(n, h, w), heads=config.heads)
-    z = (rms_norm(flat, codec.encoder_norm) @ codec.to_levels).astype(jnp.float32)
-    L = np.array(config.levels, np.float32)
+    height, width = pixels.shape[1:3]
+    if height % config.patch or width % config.patch:
+        raise ValueError(
+            f"a {width} x {height} picture has no whole number of {config.patch} pixel patches"
+        )
+    net = codec.encoder
+    x = jnp.asarray(pixels).astype(net.stem.dtype) / 127.5 - 1
+    x = _convolve(_fold(x, config.patch // 2), net.stem)
+    x = _convs(net.fine, x)
+    x = _each(_fold(x, 2), net.join)
+    x = _convs(net.patches, x)
+    x = _look_around(net.layers, x, heads=config.heads)
+    z = _each(rms_norm(x, net.norm), net.to_levels).astype(jnp.float32)
+    L = np.array(config.levels, np.float32)[None, None, None]
     half, shift = (L - 1) / 2 * 1.001, (L % 2 == 0) * np.float32(0.5)
     lean = np.arctanh(shift / half)  # so that z = 0 gives level 0
-    return (jnp.tanh(z + lean[None]) * half[None] - shift[None]).reshape(n, h, w, -1)
+    return jnp.tanh(z + lean) * half - shift
 
 
 def _paint(
     codec: Codec, vectors: Float32[Array, "n h w d"], *, config: CodecConfig
 ) -> Float32[Array, "n s t 3"]:
-    n, h, w, d = vectors.shape
-    scale = np.array([L // 2 for L in config.levels], np.float32)
-    unit = (vectors / scale[None, None, None]).reshape(-1, d).astype(codec.head.dtype)
-    flat = unit @ codec.from_levels
-    flat = _look_around(codec.decoder, flat, grid=(n, h, w), heads=config.heads)
-    values = product(rms_norm(flat, codec.decoder_norm), codec.head)
-    windows = values.reshape(n, h, w, config.span, config.span, 3).astype(jnp.float32)
-    return 0.5 + 0.5 * _overlay(windows, config=config)
+    net = codec.painter
+    scale = np.array([L // 2 for L in config.levels], np.float32)[None, None, None]
+    x = _convolve((vectors / scale).astype(net.head.dtype), net.from_levels)
+    x = _look_around(net.layers, x, heads=config.heads)
+    x = _convs(net.patches, x)
+    x = _unfold(_each(x, net.part), 2)
+    x = _convs(net.fine, x)
+    values = _convolve(rms_norm(x, net.norm), net.head)
+    return 0.5 + 0.5 * _unfold(values, config.patch // 2).astype(jnp.float32)
 
 
-def _windows(pixels: Float[Array, "n s t 3"], *, config: CodecConfig) -> Float[Array, "R V"]:
-    """The window of each patch; beyond its edge the picture repeats its last pixel."""
-    p, span = config.patch, config.span
-    n, h, w = pixels.shape[0], pixels.shape[1] // p, pixels.shape[2] // p
-    pad = (config.halo, config.halo)
-    wide = jnp.pad(pixels, ((0, 0), pad, pad, (0, 0)), mode="edge")
-    rows = np.arange(h)[:, None] * p + np.arange(span)[None]
-    columns = np.arange(w)[:, None] * p + np.arange(span)[None]
-    cut = wide[:, rows][:, :, :, columns]  # [n, h, span, w, span, 3]
-    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(n * h * w, -1)
+def _fold(x: Float[Array, "n s t c"], side: int) -> Float[Array, "n h w C"]:
+    """Squares of side x side pixels, each as one long vector."""
+    n, s, t, c = x.shape
+    x = x.reshape(n, s // side, side, t // side, side, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, s // side, t // side, side * side * c)
 
 
-def _overlay(
-    windows: Float32[Array, "n h w span span 3"], *, config: CodecConfig
-) -> Float32[Array, "n s t 3"]:
-    """The sum of all windows, each in its place: neighbours blend across the patches' edges."""
-    n, h, w = windows.shape[:3]
-    x = _fold(windows.transpose(0, 2, 4, 5, 1, 3), config=config)  # [n, w, span, 3, s]
-    x = _fold(x.transpose(0, 4, 3, 1, 2), config=config)  # [n, s, 3, t]
-    return x.transpose(0, 1, 3, 2)
+def _unfold(x: Float[Array, "n h w C"], side: int) -> Float[Array, "n s t c"]:
+    n, h, w, C = x.shape
+    x = x.reshape(n, h, w, side, side, C // side**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(n, h * side, w * side, C // side**2)
 
 
-def _fold(x: Float32[Array, "*lead k span"], *, config: CodecConfig) -> Float32[Array, "*lead kp"]:
-    """One axis of `_overlay`: [k, span] windows to k * patch pixels."""
-    p, halo, k = config.patch, config.halo, x.shape[-2]
-    lead = [(0, 0)] * (x.ndim - 2)
-    middle = x[..., halo : halo + p]
-    after = jnp.pad(x[..., :-1, halo + p :], [*lead, (1, 0), (0, p - halo)])
-    before = jnp.pad(x[..., 1:, :halo], [*lead, (0, 1), (p - halo, 0)])
-    return (middle + after + before).reshape(*x.shape[:-2], k * p)
+def _each(x: Float[Array, "n h w a"], weights: Float[Array, "a b"]) -> Float[Array, "n h w b"]:
+    return product(x.reshape(-1, x.shape[-1]), weights).reshape(*x.shape[:-1], -1)
 
 
-def _init_blocks(width: int, layers: int, key: PRNGKeyArray) -> EncoderBlock:
-    init = partial(init_encoder_block, width, layers)
-    return jax.vmap(init)(jax.random.split(key, layers))
+def _convolve(x: Float[Array, "n h w a"], weights: Float[Array, "A b"]) -> Float[Array, "n h w b"]:
+    """A 3 x 3 convolution; zeros stand around the picture."""
+    h, w = x.shape[1:3]
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [wide[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    return _each(jnp.concatenate(shifted, axis=-1), weights)
+
+
+def _convs(blocks: ConvBlock, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    for i in range(blocks.norm.shape[0]):  # a scan would copy what the backward pass needs
+        block = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
+        x = x + _each(_gelu(_convolve(rms_norm(x, block.norm), block.around)), block.mix)
+    return x
+
+
+@recomputed
+def _gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
 def _look_around(
-    blocks: EncoderBlock, flat: Float[Array, "R W"], *, grid: tuple[int, int, int], heads: int
-) -> Float[Array, "R W"]:
+    blocks: EncoderBlock, x: Float[Array, "n h w W"], *, heads: int
+) -> Float[Array, "n h w W"]:
     """Transformer layers over each picture; half of each head turns with x, half with y."""
-    (n, h, w), W = grid, flat.shape[1]
-    y, x = np.divmod(np.arange(h * w, dtype=np.int32), np.int32(w))
-    x, y = (jnp.broadcast_to(v[None], (n, h * w)) for v in (x, y))
+    n, h, w, W = x.shape
+    rows, columns = np.divmod(np.arange(h * w, dtype=np.int32), np.int32(w))
+    rows, columns = (jnp.broadcast_to(v[None], (n, h * w)) for v in (rows, columns))
     mask = jnp.ones((n, h * w, h * w), bool)
 
+    @recomputed
     def turn(v: Array) -> Array:
         left, right = jnp.split(v, 2, axis=-1)
-        return jnp.concatenate([rotate(left, x, base=100.0), rotate(right, y, base=100.0)], -1)
+        left, right = rotate(left, columns, base=100.0), rotate(right, rows, base=100.0)
+        return jnp.concatenate([left, right], axis=-1)
 
     def layer(flat: Array, block: EncoderBlock) -> tuple[Array, None]:
         qkv = product(rms_norm(flat, block.attention_norm), block.wqkv)
@@ -248,5 +296,19 @@ def _look_around(
         flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
         return flat, None
 
-    flat, _ = jax.lax.scan(layer, flat, blocks)
-    return flat
+    flat, _ = jax.lax.scan(layer, x.reshape(-1, W), blocks)
+    return flat.reshape(x.shape)
+
+
+def _init_layers(width: int, layers: int, key: PRNGKeyArray) -> EncoderBlock:
+    init = partial(init_encoder_block, width, layers)
+    return jax.vmap(init)(jax.random.split(key, layers))
+
+
+def _init_convs(channels: int, blocks: int, key: PRNGKeyArray) -> ConvBlock:
+    around, mix = jax.random.split(key)
+    return ConvBlock(
+        norm=jnp.zeros((blocks, channels), jnp.float32),
+        around=matrix(around, blocks, 9 * channels, channels),
+        mix=matrix(mix, blocks, channels, channels, scale=0.5),
+    )

@@ -1,6 +1,7 @@
 """The picture codec: exact ids, any size of picture, straight-through gradients, refusals."""
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -21,7 +22,11 @@ from castor.models.image_codec import (
     reconstruct,
 )
 
-SMALL = CodecConfig(width=32, heads=2, encoder_layers=1, decoder_layers=1)
+SMALL = CodecConfig(
+    fine=16, width=32, heads=2, blocks=(1, 1, 1, 1), encoder_layers=1, decoder_layers=1
+)
+BARE = replace(SMALL, blocks=(0, 0, 0, 0), encoder_layers=0, decoder_layers=0)
+remade = jax.jit(reconstruct, static_argnames="config")
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +67,23 @@ def test_levels_survive_the_way_through_ids(levels: tuple[int, ...], seed: int) 
 
 @pytest.mark.parametrize("levels", [(2, 2), (3, 3), (4, 7), (8, 5, 5, 5)])
 def test_whatever_the_encoder_says_its_ids_are_in_range(levels: tuple[int, ...]) -> None:
-    config = CodecConfig(levels=levels, width=32, heads=2, encoder_layers=0, decoder_layers=0)
+    config = replace(BARE, levels=levels)
     codec = init_codec(config, jax.random.key(1))
     wild = jax.tree.map(lambda x: x * 300, codec)
-    codes = np.asarray(encode_pictures(wild, pictures(4, 64, 64), config=config))
+    codes = np.asarray(encode_pictures(wild, pictures(9, 32, 32), config=config))
     assert codes.min() >= 0 and codes.max() < config.codes
     assert len(np.unique(codes)) > 1
 
 
 def test_an_even_and_an_odd_number_of_levels_both_start_at_the_middle() -> None:
-    config = CodecConfig(levels=(8, 5), width=32, heads=2, encoder_layers=0, decoder_layers=0)
+    config = replace(BARE, levels=(8, 5))
     blank = jax.tree.map(jnp.zeros_like, init_codec(config, jax.random.key(0)))
     codes = encode_pictures(blank, pictures(1, 16, 16), config=config)
     assert (levels_of(codes, levels=(8, 5)) == 0).all()
 
 
 def test_a_picture_of_any_aspect_becomes_one_code_per_patch(codec: Codec) -> None:
-    for height, width in ((8, 8), (64, 64), (24, 80), (72, 8)):
+    for height, width in ((8, 8), (24, 80)):
         codes = encode_pictures(codec, pictures(2, height, width), config=SMALL)
         assert codes.shape == (2, height // 8, width // 8) and codes.dtype == jnp.int32
         back = decode_pictures(codec, codes, config=SMALL)
@@ -86,7 +91,7 @@ def test_a_picture_of_any_aspect_becomes_one_code_per_patch(codec: Codec) -> Non
 
 
 def test_patches_of_sixteen_pixels_make_a_quarter_of_the_codes() -> None:
-    config = CodecConfig(patch=16, width=32, heads=2, encoder_layers=1, decoder_layers=1)
+    config = replace(SMALL, patch=16)
     codec = init_codec(config, jax.random.key(0))
     codes = encode_pictures(codec, pictures(1, 64, 96), config=config)
     assert codes.shape == (1, 4, 6)
@@ -95,7 +100,7 @@ def test_patches_of_sixteen_pixels_make_a_quarter_of_the_codes() -> None:
 
 def test_reconstruct_is_encode_then_decode(codec: Codec) -> None:
     pixels = pictures(3, 32, 48)
-    back = reconstruct(codec, pixels, config=SMALL)
+    back = remade(codec, pixels, config=SMALL)
     codes = encode_pictures(codec, pixels, config=SMALL)
     assert (back.codes == codes).all()
     shown = np.round(np.clip(np.asarray(back.pixels), 0, 1) * 255)
@@ -106,8 +111,8 @@ def test_reconstruct_is_encode_then_decode(codec: Codec) -> None:
 def test_pictures_of_a_batch_do_not_see_each_other(codec: Codec) -> None:
     pixels = pictures(3, 32, 32)
     together = encode_pictures(codec, pixels, config=SMALL)
-    alone = [encode_pictures(codec, pixels[i : i + 1], config=SMALL) for i in range(3)]
-    assert (together == jnp.concatenate(alone)).all()
+    others = np.concatenate([pixels[:1], pictures(2, 32, 32, seed=1)])
+    assert (together[0] == encode_pictures(codec, others, config=SMALL)[0]).all()
 
 
 def test_gradients_pass_the_rounding_to_every_weight(codec: Codec) -> None:
@@ -124,8 +129,8 @@ def test_gradients_pass_the_rounding_to_every_weight(codec: Codec) -> None:
 def test_half_precision_weights_give_the_same_kind_of_answers(codec: Codec) -> None:
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), codec)
     pixels = pictures(2, 32, 32)
-    whole = reconstruct(codec, pixels, config=SMALL)
-    small = reconstruct(half, pixels, config=SMALL)
+    whole = remade(codec, pixels, config=SMALL)
+    small = remade(half, pixels, config=SMALL)
     assert small.pixels.dtype == jnp.float32 and small.codes.dtype == jnp.int32
     assert float((small.codes == whole.codes).mean()) > 0.7
 
@@ -175,6 +180,7 @@ def test_weights_have_the_shapes_that_the_configuration_says() -> None:
         ({"levels": (8, 1)}, "at least 2 levels"),
         ({"levels": ()}, "at least 2 levels"),
         ({"width": 30, "heads": 4}, "not a multiple of"),
+        ({"patch": 7}, "patch=7 must be even"),
         ({"side": 60}, "side=60 is not a multiple of patch=8"),
     ],
 )
