@@ -78,9 +78,14 @@ def save(run: Path, checkpoint: Checkpoint | CodecCheckpoint, *, state: Any = No
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    path = run / f"step_{checkpoint.step:06d}"
+    path = place(run, checkpoint.step)
     write(path, checkpoint, state=state)
     return path
+
+
+def place(run: Path, step: int) -> Path:
+    """Where a run keeps the checkpoint of a step."""
+    return run / f"step_{step:06d}"
 
 
 def write(
@@ -160,25 +165,32 @@ def load_codec(path: Path) -> CodecCheckpoint:
     return CodecCheckpoint(codec, config, recipe, head["step"], head["loss"])
 
 
-def load_state(path: Path, *, like: Any) -> Any:
-    """The state that was saved beside the weights: a tree with arrays like those of `like`.
+def resume[T](run: Path, *, fresh: T) -> T:
+    """The state beside the weights of a run's newest checkpoint; `fresh` where there is none yet.
+
+    It must be a tree of arrays like those of `fresh`.
 
     Raises:
-        ValueError: it was saved without one (an export has none), or the tree is another.
+        ValueError: there are only weights (an export), or they are damaged, as in `load`.
     """
+    # Imported before a training step is compiled: orbax brings options of JAX that what is
+    # compiled depends on, so the step would be compiled again after the first save.
     import orbax.checkpoint as ocp
 
-    if not (path / STATE).exists():
-        raise ValueError(f"{path} holds weights only, no state to go on from")
+    if newest(run) is None:
+        return fresh
+    folder, _ = _opened(run)
+    if not (folder / STATE).exists():
+        raise ValueError(f"{folder} holds weights only, no state to go on from")
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-        for name, leaf in _named(like).items()
+        for name, leaf in _named(fresh).items()
         if leaf.size  # orbax stores no empty arrays
     }
     with ocp.StandardCheckpointer() as reader:
-        stored = _named(like) | reader.restore((path / STATE).absolute(), wanted)
-    return jax.tree.unflatten(jax.tree.structure(like), list(stored.values()))
+        stored = _named(fresh) | reader.restore((folder / STATE).absolute(), wanted)
+    return jax.tree.unflatten(jax.tree.structure(fresh), list(stored.values()))
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -22,9 +22,9 @@ from castor.checkpoint import (
     damage,
     load,
     load_codec,
-    load_state,
     newest,
     prune,
+    resume,
     save,
     sweep,
     write,
@@ -106,7 +106,9 @@ def test_the_state_comes_back_with_its_key_moments_and_counts(
 ) -> None:
     state = start(whole.model, Muon().transform(10), key=jax.random.key(5), ema=0.9)
     path = save(tmp_path, whole, state=state)
-    back = load_state(path, like=state)
+    back = resume(
+        path, fresh=start(whole.model, Muon().transform(10), key=jax.random.key(0), ema=0.9)
+    )
     assert jax.tree.structure(back) == jax.tree.structure(state)
     assert (jax.random.key_data(back.key) == jax.random.key_data(state.key)).all()
     assert same(replace(back, key=0), replace(state, key=0))
@@ -125,7 +127,8 @@ def test_an_export_is_small_and_near(tmp_path: Path, whole: Checkpoint) -> None:
             assert a.dtype == jnp.float32
             np.testing.assert_allclose(a, b, rtol=error, atol=1e-7)
     with pytest.raises(ValueError, match="half holds weights only, no state to go on from"):
-        load_state(half, like=whole.model)
+        resume(half, fresh=whole.model)
+    assert resume(tmp_path, fresh=whole.model) is whole.model
 
 
 def test_a_run_means_its_newest_checkpoint(tmp_path: Path, whole: Checkpoint) -> None:
@@ -216,6 +219,8 @@ def test_what_is_damaged_is_refused_and_the_newest_good_one_named(
     for path in (tmp_path, tmp_path / "step_000004"):
         with pytest.raises(ValueError, match=sentence):
             load(path)
+    with pytest.raises(ValueError, match=sentence):
+        resume(tmp_path, fresh={"n": jnp.int32(0)})
 
 
 def test_a_damaged_checkpoint_without_good_ones_is_refused_alone(

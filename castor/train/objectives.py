@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32, UInt8
 
 from castor.core.batch import Batch
 from castor.models import decoder
+from castor.models.image_codec import Codec, CodecConfig, reconstruct
+from castor.models.layers import turned
 from castor.models.sizes import ModelConfig
 
 CHUNK = 512  # positions whose logits exist at once
@@ -28,6 +30,13 @@ class Loss(NamedTuple):
     source_nats: Float[Array, " sources"]  # unweighted, of every learned position
     source_right: Float[Array, " sources"]  # positions whose likeliest id was the target
     source_count: Float[Array, " sources"]  # learned positions
+
+
+class Pictures(NamedTuple):
+    """The batch that a picture codec learns from."""
+
+    pixels: UInt8[np.ndarray, "n s s 3"]
+    sources: Int32[np.ndarray, " n"]  # which source of the mixture each one came from
 
 
 class Marks(NamedTuple):
@@ -59,6 +68,26 @@ def next_token(
     return Loss(
         nats, weights.sum(), by_source(marks.nats), by_source(marks.right), by_source(learned)
     )
+
+
+def reconstruction(
+    codec: Codec, batch: Pictures, *, config: CodecConfig, absolute: float = 0.1
+) -> Loss:
+    """Squared error of pixels from 0 to 1, plus `absolute` times the absolute error, per picture.
+
+    `source_nats` holds the squared error alone: its mean gives the peak signal-to-noise ratio.
+    """
+    wanted = jnp.asarray(batch.pixels).astype(jnp.float32) / 255
+    error = (reconstruct(codec, batch.pixels, config=config).pixels - wanted).reshape(
+        wanted.shape[0], -1
+    )
+    squares = jnp.mean(error**2, axis=1)
+    each = squares + absolute * jnp.mean(jnp.abs(error), axis=1)
+    ones = jnp.ones_like(each)
+    sources = jnp.asarray(batch.sources)
+    by_source = partial(jax.ops.segment_sum, segment_ids=sources, num_segments=SOURCES)
+    zeros = jnp.zeros(SOURCES, jnp.float32)
+    return Loss(each.sum(), ones.sum(), by_source(squares), zeros, by_source(ones))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -109,13 +138,15 @@ def _by_chunks(
     order = jnp.concatenate([learned_first, jnp.full((-R) % chunk, R, jnp.int32)])
     chunks = (jnp.sum(weights > 0, dtype=jnp.int32) + chunk - 1) // chunk
 
+    across = turned(table)
+
     def one(i: Array, sums: tuple[Array, Marks, Array, Array]) -> tuple[Array, Marks, Array, Array]:
         nats, marks, d_states, d_table = sums
         at = jax.lax.dynamic_slice(order, (i * chunk,), (chunk,))
         x = states.at[at].get(mode="fill", fill_value=0)
         target = targets.at[at].get(mode="fill", fill_value=0)
         weight = weights.at[at].get(mode="fill", fill_value=0)
-        scores = jnp.dot(x, table.T, preferred_element_type=jnp.float32)
+        scores = jnp.dot(x, across, preferred_element_type=jnp.float32)
         peak = scores.max(axis=-1)
         total = jax.nn.logsumexp(scores, axis=-1)
         hit = jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
@@ -131,7 +162,7 @@ def _by_chunks(
             slope = jnp.where(columns == target[:, None], share - 1, share) * weight[:, None]
             slope = slope.astype(table.dtype)
             d_states = d_states.at[at].set((slope @ table).astype(states.dtype), mode="drop")
-            d_table = d_table + jnp.dot(slope.T, x, preferred_element_type=jnp.float32)
+            d_table = d_table + jnp.dot(turned(slope), x, preferred_element_type=jnp.float32)
         return nats, marks, d_states, d_table
 
     empty = jnp.zeros(R, jnp.float32)

@@ -1,5 +1,6 @@
 """Optimizers and schedules: the unions at the end are the lists of what a recipe may name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from castor.models.layers import turned
+
 PLAIN = ("norm", "table", "embedding", "kernel", "position")  # leaves that are not matrix products
+
+
+Rate = Callable[[Any], Array]  # how many steps were taken, to the learning rate of the next
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,10 @@ class WarmupStableDecay:
     decay: float = 0.4
     floor: float = 0.02
 
-    def at(self, peak: float, steps: int) -> optax.Schedule:
+    def at(self, peak: float, steps: int) -> Rate:
         rise, fall = max(1.0, self.warmup * steps), max(1.0, self.decay * steps)
 
-        def rate(count: Array) -> Array:
+        def rate(count: Any) -> Array:
             done = jnp.asarray(count, jnp.float32)
             down = self.floor + (1 - self.floor) * jnp.clip((steps - done) / fall, 0.0, 1.0)
             return peak * jnp.minimum(jnp.minimum(1.0, (done + 1) / rise), down)
@@ -43,10 +49,10 @@ class Cosine:
     warmup: float = 0.03
     floor: float = 0.1
 
-    def at(self, peak: float, steps: int) -> optax.Schedule:
+    def at(self, peak: float, steps: int) -> Rate:
         rise = max(1.0, self.warmup * steps)
 
-        def rate(count: Array) -> Array:
+        def rate(count: Any) -> Array:
             done = jnp.asarray(count, jnp.float32)
             along = jnp.clip((done - rise) / max(1.0, steps - rise), 0.0, 1.0)
             down = self.floor + (1 - self.floor) * 0.5 * (1 + jnp.cos(jnp.pi * along))
@@ -153,13 +159,13 @@ class MomentumState(NamedTuple):
 def orthogonal_momentum(momentum: float, iterations: int) -> optax.GradientTransformation:
     """Nesterov momentum whose matrices are replaced by their nearest orthogonal ones."""
 
-    def init(weights: Any) -> MomentumState:
-        return MomentumState(jax.tree.map(jnp.zeros_like, weights))
+    def init(params: Any) -> MomentumState:
+        return MomentumState(jax.tree.map(jnp.zeros_like, params))
 
-    def update(gradients: Any, state: MomentumState, weights: Any = None) -> tuple[Any, Any]:
-        del weights
-        running = jax.tree.map(lambda m, g: momentum * m + g, state.momentum, gradients)
-        ahead = jax.tree.map(lambda m, g: momentum * m + g, running, gradients)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, MomentumState]:
+        del params
+        running = jax.tree.map(lambda m, g: momentum * m + g, state.momentum, updates)
+        ahead = jax.tree.map(lambda m, g: momentum * m + g, running, updates)
         leaves, tree = jax.tree.flatten(ahead)
         return tree.unflatten(_orthogonal_all(leaves, iterations)), MomentumState(running)
 
@@ -195,7 +201,7 @@ def orthogonal(x: Array, iterations: int) -> Array:
     def one(m: Array) -> Array:
         m = (m / (jnp.linalg.norm(m) + 1e-7)).astype(jnp.bfloat16)
         for _ in range(iterations):
-            square = m @ m.T
+            square = m @ turned(m)
             m = a * m + (b * square + c * (square @ square)) @ m
         return m.astype(jnp.float32)
 

@@ -92,8 +92,10 @@ def make_step(
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             change, moments = transform.update(slope, state.moments, state.model)
         model = optax.apply_updates(state.model, change)
+        age = (state.step + 1).astype(jnp.float32)
+        decay = jnp.minimum(ema, age / (age + 9))  # young averages are short
         average = jax.tree.map(
-            lambda old, new: ema * old + (1 - ema) * new, state.average, model if ema else ()
+            lambda old, new: decay * old + (1 - decay) * new, state.average, model if ema else ()
         )
         fresh = TrainState(
             model, average, moments, jax.random.fold_in(state.key, 1), state.step, state.skipped

@@ -1,0 +1,198 @@
+"""What the loop is given: a model or a picture codec to learn, in the same few functions."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from castor.checkpoint import Checkpoint, CodecCheckpoint, load
+from castor.core.recipe import to_json
+from castor.data.loader import Loader
+from castor.data.mixture import Mixture
+from castor.data.pictures import PictureBook
+from castor.models import decoder
+from castor.models.image_codec import init_codec, reconstruct
+from castor.models.modality import perceive
+from castor.models.sizes import ModelConfig
+from castor.tokens.vocab import Vocab
+from castor.train.flops import flops
+from castor.train.metrics import (
+    Sums,
+    Tally,
+    next_token_numbers,
+    reconstruction_numbers,
+    tally,
+)
+from castor.train.objectives import SOURCES, Pictures, next_token, reconstruction
+from castor.train.prepare import Gallery, has_eval, pictures_of
+from castor.train.recipe import CodecRecipe, Recipe, Run
+from castor.train.step import Objective
+
+PASSES = 3  # a backward pass takes twice the arithmetic of a forward pass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; `total` is 0 where it is not known."""
+
+    stage: str  # "vocabulary", "codec", "pictures" or "model"
+    done: int
+    total: int
+    numbers: dict[str, float] = field(default_factory=dict)  # e.g. "loss", "tokens/s"
+    seconds_left: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to learn. The loop does not know what it is."""
+
+    run: Run
+    out: Path
+    stage: str
+    objective: Objective
+    begin: Callable[[Array], Any]  # a key to the first weights
+    batches: Callable[[int], Iterator[Any]]  # from a step on
+    held_out: Callable[[], Iterable[Any]]  # batches to measure the loss on
+    told: Callable[[Any], Tally]  # of a batch
+    numbers: Callable[[Sums], dict[str, Any]]
+    work: Callable[[Any, Sums], float]  # of one batch and some sums: operations per step
+    checkpoint: Callable[[Any, int, float | None], Checkpoint | CodecCheckpoint]
+
+
+def model_job(
+    recipe: Recipe,
+    *,
+    vocab: Vocab,
+    codec: CodecCheckpoint | None,
+    book: PictureBook | None,
+    data: Path,
+    out: Path,
+) -> Job:
+    """Next-token prediction over a mixture.
+
+    Raises:
+        ValueError: a source cannot be opened, or does not fit into the rows.
+    """
+    config = replace(recipe.model, vocab=vocab.size)
+    if len(recipe.mixture.parts) > SOURCES:
+        raise ValueError(f"a mixture has at most {SOURCES} parts, not {len(recipe.mixture.parts)}")
+    loader = partial(
+        Loader,
+        data=data,
+        vocab=vocab,
+        see=partial(perceive, config=config),
+        draw=book,
+        rows=recipe.rows,
+        length=recipe.length,
+        capacity=recipe.capacity,
+        seed=recipe.seed,
+    )
+    training = loader(recipe.mixture, steps=recipe.steps, workers=recipe.workers)
+
+    def held_out() -> Iterator[Any]:
+        parts = tuple(part for part in recipe.mixture.parts if has_eval(part, data))
+        if parts:
+            mixture = replace(recipe.mixture, parts=parts, stages=())
+            numbers = np.array([recipe.mixture.parts.index(part) for part in parts], np.int32)
+            measured = loader(mixture, steps=recipe.eval_batches, split="eval")
+            for batch in measured.iterate(0):
+                yield batch._replace(sources=numbers[batch.sources])
+
+    def work(batch: Any, sums: Sums) -> float:
+        shapes = jax.eval_shape(partial(decoder.init, config), jax.random.key(0))
+        forward = flops(partial(decoder.hidden, config=config), shapes, batch)
+        return PASSES * (forward + 2 * config.vocab * config.width * sums.learned / sums.steps)
+
+    def checkpoint(model: Any, step: int, loss: float | None) -> Checkpoint:
+        painter = None if codec is None else (codec.codec, codec.config)
+        return Checkpoint(model, config, vocab, painter, to_json(recipe), step, loss)
+
+    return Job(
+        run=recipe,
+        out=out,
+        stage="model",
+        objective=partial(next_token, config=config, z_loss=recipe.z_loss),
+        begin=partial(_first_weights, recipe.start, config, vocab),
+        batches=training.iterate,
+        held_out=held_out,
+        told=partial(tally, vocab=vocab),
+        numbers=partial(next_token_numbers, names=recipe.mixture.names),
+        work=work,
+        checkpoint=checkpoint,
+    )
+
+
+def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
+    """Reconstruction of the pictures that a mixture draws.
+
+    Raises:
+        ValueError: a source cannot be opened, or draws pictures of another size.
+    """
+    config = recipe.model
+    gallery = partial(Gallery, data=data, side=config.side, rows=recipe.rows, seed=recipe.seed)
+    training = gallery(recipe.mixture, split="train")
+
+    def held_out() -> Iterator[Pictures]:
+        if _draws(recipe.mixture, data):
+            yield from gallery(recipe.mixture, split="eval").iterate(0, recipe.eval_batches)
+
+    def told(batch: Pictures) -> Tally:
+        return Tally(len(batch.pixels), 0, Sums().source_bytes, {})
+
+    def work(batch: Pictures, sums: Sums) -> float:
+        shapes = jax.eval_shape(partial(init_codec, config), jax.random.key(0))
+        return PASSES * flops(partial(reconstruct, config=config), shapes, batch.pixels)
+
+    def checkpoint(codec: Any, step: int, loss: float | None) -> CodecCheckpoint:
+        return CodecCheckpoint(codec, config, to_json(recipe), step, loss)
+
+    return Job(
+        run=recipe,
+        out=out,
+        stage="codec",
+        objective=partial(reconstruction, config=config, absolute=recipe.absolute),
+        begin=once(partial(init_codec, config)),
+        batches=lambda start: training.iterate(start, recipe.steps),
+        held_out=held_out,
+        told=told,
+        numbers=partial(reconstruction_numbers, names=recipe.mixture.names),
+        work=work,
+        checkpoint=checkpoint,
+    )
+
+
+def once(make: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """The function compiled in a hurry: a quarter of the seconds, for what is called once."""
+    return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _draws(mixture: Mixture, data: Path) -> bool:
+    """Whether any held-out document draws a picture."""
+    return any(True for part in mixture.parts for _ in pictures_of(part, data, "eval"))
+
+
+def _first_weights(start: str | None, config: ModelConfig, vocab: Vocab, key: Array) -> Any:
+    """Fresh ones, or those of the checkpoint that a recipe starts from.
+
+    Raises:
+        ValueError: that checkpoint has another vocabulary or shape.
+    """
+    if start is None:
+        return once(partial(decoder.init, config))(key)
+    found = load(Path(start))
+    if found.vocab.digest != vocab.digest:
+        raise ValueError(
+            f"start={start} has another vocabulary ({found.vocab.digest}) than this run "
+            f"({vocab.digest}); set vocab=StoredVocab and vocab.path={start}"
+        )
+    if found.config != config:
+        raise ValueError(f"start={start} has another shape: {found.config} and not {config}")
+    return found.model

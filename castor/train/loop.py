@@ -1,0 +1,133 @@
+"""The loop: from a recipe and a folder of data to a checkpoint, through any interruption.
+
+Invariant: a run that was stopped or killed at any moment and then resumed ends with the same
+weights, bit for bit, as one that never was. What it needs for that is in its checkpoints.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import jax
+
+from castor.checkpoint import load_codec, place, prune, resume, save, sweep
+from castor.core.files import write_atomic
+from castor.core.recipe import from_json, to_json
+from castor.train.curves import draw_curves
+from castor.train.interruption import alone, stoppable
+from castor.train.job import Job, Progress, Report, codec_job, model_job
+from castor.train.meter import Meter
+from castor.train.metrics import Log, Sums
+from castor.train.prepare import picture_book, vocabulary
+from castor.train.recipe import CodecRecipe, Recipe, StoredCodec, differences
+from castor.train.step import TrainState, cast, make_step, start
+
+RECIPE, METRICS, CURVES = "recipe.json", "metrics.jsonl", "curves.png"
+
+
+def train(
+    recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report: Report = lambda _: None
+) -> Path:
+    """Do all of a run that is not done yet, and give the path of its last checkpoint.
+
+    A model's run first makes its codec (in `out`/codec), its vocabulary and the codes of the
+    pictures that it learns to draw. SIGTERM and Ctrl-C save before they end the process.
+
+    Raises:
+        ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
+            data is missing or does not fit.
+    """
+    _settle(recipe, out)
+    done = place(out, recipe.steps)
+    if done.exists():
+        return done
+    if isinstance(recipe, CodecRecipe):
+        report(Progress("codec", 0, recipe.steps))
+        return fit(codec_job(recipe, data=data, out=out), report=report)
+    codec = book = None
+    if isinstance(recipe.codec, CodecRecipe):
+        codec = load_codec(train(recipe.codec, data=data, out=out / "codec", report=report))
+    elif isinstance(recipe.codec, StoredCodec):
+        codec = load_codec(Path(recipe.codec.path))
+    report(Progress("vocabulary", 0, 0))
+    vocab = vocabulary(recipe, data=data, out=out, codes=codec.config.codes if codec else 0)
+    if codec is not None:
+        report(Progress("pictures", 0, 0))
+        book = picture_book(recipe, codec, data=data, out=out)
+    report(Progress("model", 0, recipe.steps))
+    job = model_job(recipe, vocab=vocab, codec=codec, book=book, data=data, out=out)
+    return fit(job, report=report)
+
+
+def fit(job: Job, *, report: Report) -> Path:
+    """Take all the steps of a job that its newest checkpoint has not taken."""
+    run, out = job.run, job.out
+    with alone(out), stoppable() as asked_to_stop:
+        sweep(out)
+        transform = run.optimizer.transform(run.steps)
+        key = jax.random.key(run.seed)
+        state = resume(out, fresh=start(job.begin(key), transform, key=key, ema=run.ema))
+        first = int(state.step)
+        log, meter = Log(out / METRICS, start=first), Meter(job, first=first)
+        measure = _measure(job)
+        step = make_step(
+            job.objective,
+            transform,
+            precision=run.precision,
+            accumulate=run.accumulate,
+            ema=run.ema,
+        )
+        for n, batch in enumerate(meter.timed(job.batches(first)), start=first + 1):
+            state, metrics = step(state, batch)
+            meter.add(metrics, batch)
+            report(meter.progress(n))
+            ends = n == run.steps or asked_to_stop()
+            if ends or n % run.log_every == 0:
+                log.add(meter.record(n, state))
+            loss = None
+            if n == run.steps or (run.eval_every and n % run.eval_every == 0):
+                with meter.aside():
+                    held_out = measure(state)
+                    if held_out.steps:
+                        loss = held_out.loss
+                        log.add({"step": n, "held_out": {"loss": loss, **job.numbers(held_out)}})
+            if ends or n % run.save_every == 0:
+                with meter.aside():
+                    save(out, job.checkpoint(_in_use(job, state), n, loss), state=state)
+                    prune(out, run.keep)
+            if ends:
+                break
+        draw_curves(out / METRICS, out / CURVES, title=run.name)
+    return place(out, run.steps)
+
+
+def _settle(recipe: Recipe | CodecRecipe, out: Path) -> None:
+    """Write the recipe into a new run's folder; in an old one, compare."""
+    path = out / RECIPE
+    if not path.exists():
+        write_atomic(path, (json.dumps(to_json(recipe), indent=1) + "\n").encode())
+        return
+    other = differences(from_json(type(recipe), json.loads(path.read_text())), recipe)
+    if other:
+        more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
+        raise ValueError(f"{out} holds a run whose {other[0]}{more}; name another folder")
+
+
+def _in_use(job: Job, state: TrainState) -> object:
+    """The weights that are measured and used: the averaged ones, if there are any."""
+    return state.average if job.run.ema else state.model
+
+
+def _measure(job: Job) -> Callable[[TrainState], Sums]:
+    """A function that adds up the losses of all held-out batches."""
+    batches = cache(lambda: list(job.held_out()))
+    loss = jax.jit(lambda model, batch: job.objective(cast(model, job.run.precision), batch))
+
+    def measure(state: TrainState) -> Sums:
+        sums = Sums()
+        for batch in batches():
+            sums.add(loss(_in_use(job, state), batch), job.told(batch))
+        return sums
+
+    return measure

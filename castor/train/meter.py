@@ -1,0 +1,107 @@
+"""What a run does with its time: tokens and arithmetic per second, and waiting for data.
+
+The loop reads a step's numbers only when the next step is on its way, so that the device never
+waits for the host; the meter keeps the numbers of one step in flight.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from castor.train.flops import peak_flops
+from castor.train.job import Job, Progress
+from castor.train.metrics import Sums, Tally
+from castor.train.step import StepMetrics, TrainState
+
+PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
+
+
+class Meter:
+    """The clock and the sums between two lines of the log."""
+
+    def __init__(self, job: Job, *, first: int) -> None:
+        self._job, self._first = job, first
+        self._rate = job.run.optimizer.schedule.at(job.run.optimizer.peak_lr, job.run.steps)
+        self._peak = peak_flops(job.run.precision)
+        self._flight: tuple[StepMetrics, Tally] | None = None
+        self._sums, self._waited, self._skipped = Sums(), 0.0, 0
+        self._begun = self._since = 0.0  # of all steps, and of those since the last line
+        self._example: Any = None
+        self._latest: dict[str, float] = {}
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; what the device waits for them is added up, but not for the first one."""
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if self._flight and all(x.is_ready() for x in jax.tree.leaves(self._flight[0])):
+                self._waited += time.perf_counter() - begun
+            yield batch
+
+    def add(self, metrics: StepMetrics, batch: Any) -> None:
+        """One more step is on its way; the one before it is read, which waits until it is done.
+
+        Raises:
+            ValueError: no step of the last `PATIENCE` had a finite gradient.
+        """
+        self._land()
+        self._flight = metrics, self._job.told(batch)
+        if not self._begun:  # compiled by now, and the sources are open
+            self._begun = self._since = time.perf_counter()
+            self._example = batch
+
+    def record(self, n: int, state: TrainState) -> dict[str, Any]:
+        """The line of the log at step n; the sums begin anew."""
+        norm = float(self._flight[0].gradient_norm) if self._flight else 0.0
+        self._land()
+        sums, spent = self._sums, time.perf_counter() - self._since
+        work = self._job.work(self._example, sums) if sums.steps else 0.0
+        self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
+        line = {
+            "step": n,
+            **self._latest,
+            "lr": float(self._rate(n - 1)),
+            "gradient_norm": norm,
+            "utilisation": work * sums.steps / spent / self._peak,
+            "seconds": spent,
+            "waiting_s": self._waited,
+            "skipped": int(state.skipped),
+            **self._job.numbers(sums),
+        }
+        self._sums, self._waited, self._since = Sums(), 0.0, time.perf_counter()
+        return line
+
+    def progress(self, n: int) -> Progress:
+        """Where the run stands after step n, and how long it will still take at its pace."""
+        run, spent = self._job.run, time.perf_counter() - self._begun
+        left = spent / max(1, n - self._first) * (run.steps - n)
+        return Progress(self._job.stage, n, run.steps, self._latest, left)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Time in this block is not counted as training."""
+        self._land()
+        begun = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begun
+
+    def _land(self) -> None:
+        if self._flight is None:
+            return
+        metrics, told = self._flight
+        self._flight = None
+        if metrics.finite:
+            self._sums.add(metrics.loss, told)
+            self._skipped = 0
+            return
+        self._skipped += 1
+        if self._skipped == PATIENCE:
+            raise ValueError(
+                f"the gradient has not been finite for {PATIENCE} steps: lower "
+                "optimizer.peak_lr, or set precision=float32"
+            )

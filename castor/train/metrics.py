@@ -1,0 +1,143 @@
+"""From sums to numbers that people read: what each source costs, in nats, bits or decibels.
+
+Invariant: `metrics.jsonl` tells one story. A run that resumes removes the lines of the steps that
+it will take again.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from castor.core.batch import Batch
+from castor.core.files import write_atomic
+from castor.tokens.vocab import Control, Vocab
+from castor.train.objectives import SOURCES, Loss
+
+MODALITIES = (  # a source is called by the first of these that its documents hold
+    ("drawing", Control.DRAW_BEGIN),
+    ("video", Control.VIDEO_BEGIN),
+    ("image", Control.IMAGE_BEGIN),
+    ("audio", Control.AUDIO_BEGIN),
+)
+
+
+class Tally(NamedTuple):
+    """What a batch tells without the model."""
+
+    tokens: int  # that are not padding; pictures, where those are what is learned
+    learned: int  # positions with a weight above 0
+    source_bytes: Float32[np.ndarray, " sources"]  # of UTF-8 that the learned ids stand for
+    modalities: dict[int, str]  # source: what its documents hold; absent = text alone
+
+
+def tally(batch: Batch, *, vocab: Vocab) -> Tally:
+    """Counts of one batch of a model."""
+    learned = batch.weights > 0
+    sources = batch.sources[learned]
+    lengths = vocab.byte_lengths[batch.targets[learned]]
+    found: dict[int, str] = {}
+    for name, control in MODALITIES:
+        for source in np.unique(batch.sources[batch.tokens == control]).tolist():
+            found.setdefault(source, name)
+    size = np.bincount(sources, lengths, minlength=SOURCES).astype(np.float32)
+    return Tally(int((batch.segments > 0).sum()), int(learned.sum()), size, found)
+
+
+@dataclass
+class Sums:
+    """Running totals over some steps."""
+
+    steps: int = 0
+    tokens: int = 0
+    learned: int = 0
+    nats: float = 0.0
+    count: float = 0.0
+    source_nats: Any = field(default_factory=lambda: np.zeros(SOURCES))
+    source_right: Any = field(default_factory=lambda: np.zeros(SOURCES))
+    source_count: Any = field(default_factory=lambda: np.zeros(SOURCES))
+    source_bytes: Any = field(default_factory=lambda: np.zeros(SOURCES))
+    modalities: dict[int, str] = field(default_factory=dict)
+
+    def add(self, loss: Loss, told: Tally) -> None:
+        """One more step's sums."""
+        self.steps += 1
+        self.tokens += told.tokens
+        self.learned += told.learned
+        self.nats += float(loss.nats)
+        self.count += float(loss.count)
+        self.source_nats += np.asarray(loss.source_nats)
+        self.source_right += np.asarray(loss.source_right)
+        self.source_count += np.asarray(loss.source_count)
+        self.source_bytes += told.source_bytes
+        self.modalities |= told.modalities
+
+    @property
+    def loss(self) -> float:
+        """What is minimised, per unit of weight."""
+        return self.nats / max(self.count, 1e-9)
+
+
+def next_token_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]:
+    """Nats and accuracy per learned token and, where those are text, bits per byte of it.
+
+    Bits per byte include the bits that end a turn, which stands for no byte.
+    """
+    modality = [sums.modalities.get(i, "text") for i in range(len(names))]
+    seen = [i for i in range(len(names)) if sums.source_count[i] > 0]
+    kinds = {kind: [i for i in seen if modality[i] == kind] for kind in sorted(set(modality))}
+    return {
+        "sources": {names[i]: _costs(sums, [i], modality[i]) for i in seen},
+        "modalities": {kind: _costs(sums, those, kind) for kind, those in kinds.items() if those},
+    }
+
+
+def reconstruction_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]:
+    """Peak signal-to-noise ratio of each source's pictures, in decibels."""
+    seen = [i for i in range(len(names)) if sums.source_count[i] > 0]
+    errors = {names[i]: float(sums.source_nats[i] / sums.source_count[i]) for i in seen}
+    return {"sources": {n: {"psnr": -10 * math.log10(max(e, 1e-9))} for n, e in errors.items()}}
+
+
+class Log:
+    """The JSONL file of a run, from a step on."""
+
+    def __init__(self, path: Path, *, start: int) -> None:
+        self.path = path
+        before = [line for line in read(path) if line["step"] <= start]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in before).encode())
+
+    def add(self, record: dict[str, Any]) -> None:
+        """One line more; numbers have six digits, and what is not finite is null."""
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_short(record)) + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file; a last one that was cut off in mid-word is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def _costs(sums: Sums, members: list[int], modality: str) -> dict[str, float]:
+    nats, right, count, size = (
+        float(values[members].sum())
+        for values in (sums.source_nats, sums.source_right, sums.source_count, sums.source_bytes)
+    )
+    text = size > 0 and modality != "drawing"  # a picture's codes stand for no bytes
+    per_byte = {"bits_per_byte": nats / math.log(2) / size} if text else {}
+    return {"nats": nats / count, "accuracy": right / count, **per_byte, "targets": count}
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
