@@ -135,7 +135,7 @@ def encode_audio(
 
 
 def _convolve(
-    x: Float[Array, "R t m c"], weights: Float[Array, "9c o"]
+    x: Float[Array, "R t m c"], weights: Float[Array, "9*c o"]
 ) -> Float[Array, "R t2 m2 o"]:
     """3 by 3, stride 2: no padding over time, one bin of padding below over the mel bins."""
     times, bins = (x.shape[1] - 1) // 2, x.shape[2] // 2

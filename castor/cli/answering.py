@@ -1,0 +1,99 @@
+"""The model that the verbs talk to, and what goes between it and the terminal or the disk."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+
+import castor
+from castor.checkpoint import Checkpoint, load
+from castor.core.content import Call, Document, Media, Part, Text, Turn
+from castor.core.files import write_atomic
+from castor.core.media import media_from_file
+from castor.sample.choose import Sampling
+from castor.sample.engine import Engine
+from castor.sample.grammar import Pictures
+
+SHIPPED = Path(castor.__file__).parent / "weights" / "demo"
+
+
+def load_engine(model: Path | None) -> tuple[Checkpoint, Engine]:
+    """A checkpoint, a run's newest one or the weights shipped with Castor, ready to answer.
+
+    Raises:
+        ValueError: there are none, or they are damaged.
+    """
+    if model is None and not SHIPPED.exists():
+        raise ValueError(
+            "this copy of Castor holds no trained weights (castor/weights/demo is missing); train "
+            "them with `castor train demo --data DIR --out RUN`, then pass --model RUN"
+        )
+    found = load(model or SHIPPED)
+    engine = Engine(found.model, config=found.config, vocab=found.vocab, codec=found.codec)
+    return found, engine
+
+
+def pictures(model: Engine, *, draw: bool) -> Pictures:
+    """Whether the next answer may hold pictures: it must if `draw`, and may if the model can."""
+    if draw:
+        return "only"
+    return "never" if model.codec is None else "allowed"
+
+
+def document(words: str, files: Sequence[str | Path], *, system: str = "") -> Document:
+    """One turn of files, then words, after the system's turn if there are instructions."""
+    parts: list[Part] = [*map(media_from_file, files), *([Text(words)] if words else [])]
+    before = (Turn("system", (Text(system),)),) if system else ()
+    return Document((*before, *((Turn("user", tuple(parts)),) if parts else ())))
+
+
+def sampling(arguments: argparse.Namespace, *, pictures: Pictures) -> Sampling:
+    """What the flags of `sampling_flags` say."""
+    return Sampling(
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        presence_penalty=arguments.presence_penalty,
+        frequency_penalty=arguments.frequency_penalty,
+        stop=tuple(arguments.stop),
+        max_tokens=arguments.max_tokens,
+        guidance=arguments.guidance,
+        seed=arguments.seed,
+        pictures=pictures,
+    )
+
+
+def speak(pieces: Iterable[Part], *, out: Path) -> list[Part]:
+    """Print text as it comes, write each picture and print its path; give back all parts."""
+    parts: list[Part] = []
+    for piece in pieces:
+        parts.append(piece)
+        if isinstance(piece, Text):
+            sys.stdout.write(printable(piece.text) if sys.stdout.isatty() else piece.text)
+        elif isinstance(piece, Media):
+            sys.stdout.write(f"[{write_picture(piece, out=out)}]")
+        elif isinstance(piece, Call):
+            sys.stdout.write(f"[call {piece.name} {dict(piece.args)}]")
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return parts
+
+
+def printable(text: str) -> str:
+    """The text without the control characters that a terminal would obey."""
+    return "".join("\ufffd" if ord(c) < 32 and c not in "\n\t" else c for c in text)
+
+
+def write_picture(picture: Media, *, out: Path) -> Path:
+    """Write a drawn picture to `out`, or to a new name in it where it is a folder."""
+    if out.suffix.lower() == ".png":
+        path = out if not out.exists() else _free(out.parent, out.stem)
+    else:
+        path = _free(out, "picture")
+    write_atomic(path, picture.data)
+    return path
+
+
+def _free(folder: Path, stem: str) -> Path:
+    return next(p for i in count(1) if not (p := folder / f"{stem}-{i}.png").exists())

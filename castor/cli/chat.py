@@ -1,0 +1,74 @@
+"""`castor chat`: a conversation in the terminal, streamed, with files and pictures."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from castor.cli.flags import Verbs, add_verb, model_flag, sampling_flags
+
+MORE = """\
+In the conversation: /file PATH shows the model a file with the next words; /draw WORDS asks for a
+picture; /new starts over; /quit, or Ctrl-D, ends it."""
+HELP = "/file PATH   /draw WORDS   /new   /quit"
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(verbs, "chat", run, what="talk with a model in the terminal", more=MORE)
+    model_flag(verb)
+    verb.add_argument(
+        "--system", metavar="TEXT", default="", help="instructions for the whole chat"
+    )
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("."),
+        help="where drawn pictures go (default: here)",
+    )
+    sampling_flags(verb, max_tokens=256)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Talk until /quit or the end of input; a mistake costs one turn, not the conversation."""
+    from castor.cli import sentence
+    from castor.cli.answering import document, load_engine, pictures, sampling, speak
+    from castor.core.media import media_from_file
+
+    _, model = load_engine(arguments.model)
+    start = talk = document("", [], system=arguments.system)
+    shown: list[str] = []
+    if sys.stdin.isatty():
+        print(HELP)
+    while (line := _line()) is not None:
+        command, _, rest = line.partition(" ")
+        try:
+            if command == "/quit":
+                return
+            if command == "/new":
+                talk, shown = start, []
+            elif command == "/file":
+                shown += shlex.split(rest)
+                media_from_file(shown[-1] if shown else rest)
+            elif line.startswith("/") and command != "/draw":
+                raise ValueError(f"there is no {command} here; there is {HELP}")
+            elif line:
+                draws = command == "/draw"
+                asked = talk.then(
+                    *map(media_from_file, shown), rest if draws else line, role="user"
+                )
+                chosen = sampling(arguments, pictures=pictures(model, draw=draws))
+                said = speak(model.stream(asked, chosen), out=arguments.out)
+                talk, shown = asked.then(*said), []
+        except (ValueError, OSError) as error:
+            print(f"castor: {sentence(error)}", file=sys.stderr)
+            shown = shown[:-1] if command == "/file" else shown
+
+
+def _line() -> str | None:
+    """The next line of the conversation, or None at its end."""
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return None

@@ -1,0 +1,123 @@
+"""`castor demo`: sample inputs, the model's answers as they come, and the expected ones."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from castor.cli.flags import Verbs, add_verb, model_flag
+
+if TYPE_CHECKING:
+    from castor.core.content import Document
+
+HERE = Path(__file__).resolve().parent.parent
+PLACES = (HERE / "examples", HERE.parent / "examples")  # installed from a wheel; a clone
+NAME = "demo.jsonl"
+SAID, DRAWN = 64, 160  # tokens of an answer in words, of a picture
+
+
+class Example(NamedTuple):
+    """A document that ends with the right answer, and how to show the question and the answer."""
+
+    document: "Document"
+    asked: list[str]
+    expected: str
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(
+        verbs,
+        "demo",
+        run,
+        what="show the model at work on pictures, sound, a clip and text",
+    )
+    model_flag(verb)
+    verb.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("drawn"),
+        help="where the drawn pictures go (default: drawn)",
+    )
+    verb.add_argument(
+        "--examples",
+        metavar="FILE",
+        type=Path,
+        help="documents to ask about, one a line, each ending with the expected answer",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Ask, stream, compare."""
+    import time
+
+    from castor.cli.answering import load_engine, speak
+    from castor.cli.screen import console
+    from castor.core.content import Document
+    from castor.sample.choose import Sampling
+
+    start = time.perf_counter()
+    _, model = load_engine(arguments.model)
+    examples = read(arguments.examples or shipped())
+    for document, lines, expected in examples:
+        console.rule(style="dim")
+        for line in lines:
+            console.print(line, markup=False)
+        print("castor:    ", end="", flush=True)
+        asked = Document(document.turns[:-1], document.origin)
+        draws = "draw" in document.tags
+        chosen = Sampling(
+            max_tokens=DRAWN if draws else SAID, pictures="only" if draws else "never"
+        )
+        speak(model.stream(asked, chosen), out=arguments.out)
+        console.print(f"expected:  {expected}", markup=False, style="dim")
+    console.rule(style="dim")
+    print(f"{len(examples)} answers in {time.perf_counter() - start:.0f} s")
+
+
+def shipped() -> Path:
+    """The examples that come with Castor.
+
+    Raises:
+        ValueError: this installation has none.
+    """
+    found = next((place / NAME for place in PLACES if (place / NAME).exists()), None)
+    if found is None:
+        raise ValueError("this installation holds no examples; name a file with --examples")
+    return found
+
+
+def read(path: Path) -> list["Example"]:
+    """The documents of a JSONL file, with what to show of each.
+
+    Raises:
+        ValueError: a line is no document that ends with an answer.
+        OSError: a file cannot be read.
+    """
+    from castor.core.files import read_bytes
+    from castor.core.wire import from_wire
+
+    examples: list[Example] = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            record = json.loads(text)
+            document = from_wire(record, resolve=lambda uri: read_bytes(f"{path.parent}/{uri}"))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+        if len(document.turns) < 2 or document.turns[-1].role != "model":
+            raise ValueError(f"{path}, line {number}: an example ends with the model's answer")
+        *asked, answer = [shown(turn["parts"], path.parent) for turn in record["contents"]]
+        lines = [f"you:       {line}" for parts in asked for line in parts]
+        examples.append(Example(document, lines, "  ".join(answer)))
+    return examples
+
+
+def shown(parts: list[dict[str, Any]], folder: Path) -> list[str]:
+    """Words as they are, media by the paths of their files."""
+    names = [
+        str(folder / part["fileData"]["fileUri"]) if "fileData" in part else str(part["text"])
+        for part in parts
+    ]
+    here = Path.cwd()
+    return [str(Path(n).relative_to(here)) if n.startswith(f"{here}/") else n for n in names]

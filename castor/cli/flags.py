@@ -1,0 +1,142 @@
+"""Flags that several verbs share, and the types of their values."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Layout(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the names of our verbs and flags."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **{"max_help_position": 28, **options})
+
+
+Verbs = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_verb(
+    verbs: Verbs,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    *,
+    what: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    """A new verb that calls `run`; `what` is one line, `more` is shown below it."""
+    verb = verbs.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}." + (f"\n\n{more}" if more else ""),
+        formatter_class=Layout,
+    )
+    debug_flag(verb, default=argparse.SUPPRESS)
+    verb.set_defaults(run=run)
+    return verb
+
+
+def add_group(verbs: Verbs, name: str, *, what: str) -> Verbs:
+    """A verb that has verbs of its own."""
+    group = verbs.add_parser(
+        name, help=what, description=f"{what[0].upper()}{what[1:]}.", formatter_class=Layout
+    )
+    return group.add_subparsers(title="verbs", dest=f"{name}_verb", metavar="VERB", required=True)
+
+
+def debug_flag(verb: argparse.ArgumentParser, *, default: Any) -> None:
+    """--debug may stand before or after the verb."""
+    verb.add_argument(
+        "--debug", action="store_true", default=default, help="show the traceback of an error"
+    )
+
+
+def model_flag(verb: argparse.ArgumentParser) -> None:
+    """Which model answers."""
+    verb.add_argument(
+        "--model",
+        metavar="DIR",
+        type=Path,
+        help="a checkpoint or a run of `castor train` (default: the weights shipped with Castor)",
+    )
+
+
+def data_flag(verb: argparse.ArgumentParser) -> None:
+    """Where the data lies."""
+    verb.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        default=Path("data"),
+        help="the folder that holds image/, audio/, text_corpus/ and others (default: data)",
+    )
+
+
+def set_flag(verb: argparse.ArgumentParser) -> None:
+    """Change a field of a recipe."""
+    verb.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="change a field, e.g. steps=500, model.width=256 or optimizer=AdamW; may be repeated",
+    )
+
+
+def sampling_flags(verb: argparse.ArgumentParser, *, max_tokens: int) -> None:
+    """How the model chooses its next token."""
+    group = verb.add_argument_group("choosing tokens")
+    add = group.add_argument
+    add("--temperature", metavar="T", type=positive_or_zero, default=0.0, help="0 = the likeliest")
+    add("--top-k", metavar="K", type=count, default=0, help="of the K likeliest (0 = of all)")
+    add("--top-p", metavar="P", type=share, default=1.0, help="of the likeliest that reach P")
+    add("--presence-penalty", metavar="X", type=float, default=0.0, help="against any repetition")
+    add("--frequency-penalty", metavar="X", type=float, default=0.0, help="against each repetition")
+    add(
+        "--stop",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="end before TEXT; may be repeated",
+    )
+    add("--max-tokens", metavar="N", type=count, default=max_tokens, help=f"default: {max_tokens}")
+    add(
+        "--guidance",
+        metavar="X",
+        type=positive_or_zero,
+        default=0.0,
+        help="for drawn pictures; 0 = off",
+    )
+    add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same answer")
+
+
+def count(text: str) -> int:
+    """A whole number, not negative."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def positive_or_zero(text: str) -> float:
+    """A number, not negative."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 up")
+    return number
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return number
+
+
+def side_by_side(text: str) -> tuple[int, int]:
+    """Two whole numbers with an x between them: "8x8"."""
+    high, _, wide = text.partition("x")
+    if not (high.isdecimal() and wide.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 8x8")
+    return int(high), int(wide)

@@ -1,0 +1,41 @@
+"""Recipes by name, from a file or from a run, with the changes of --set."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import castor.models.sizes
+from castor.core.recipe import from_json, override
+from castor.models.sizes import ModelConfig
+from castor.recipes import RECIPES
+from castor.train.recipe import CodecRecipe, Recipe
+
+
+def sizes() -> dict[str, ModelConfig]:
+    """Every size by the name of its constant."""
+    named = vars(castor.models.sizes).items()
+    return {name: value for name, value in named if isinstance(value, ModelConfig)}
+
+
+def chosen(name: str, changes: Sequence[str] = ()) -> Recipe | CodecRecipe:
+    """The recipe of that name, or in that recipe.json, run or checkpoint, as changed.
+
+    Raises:
+        ValueError: there is no such recipe, or a change does not fit it.
+    """
+    recipe = RECIPES[name] if name in RECIPES else _stored(Path(name))
+    for change in changes:
+        recipe = override(recipe, change)
+    return recipe
+
+
+def _stored(path: Path) -> Recipe | CodecRecipe:
+    file = path / "recipe.json" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"there is no recipe {str(path)!r}; there is {', '.join(RECIPES)}")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is no JSON ({error})") from None
+    kind = Recipe if "length" in data else CodecRecipe
+    return from_json(kind, data)

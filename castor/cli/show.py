@@ -1,0 +1,166 @@
+"""`castor show`: the numbers behind a name: a recipe, a part of one, a size, a checkpoint."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from castor.cli.flags import Verbs, add_verb, count, set_flag
+
+if TYPE_CHECKING:
+    from castor.data.mixture import Mixture
+    from castor.models.image_codec import CodecConfig
+    from castor.models.sizes import ModelConfig
+    from castor.train.recipe import CodecRecipe, Recipe
+
+MORE = """\
+WHAT is a recipe (tiny, demo, codec), a size (TINY, MINI, DEMO, NANO_1), a recipe.json, a run or a
+checkpoint. FIELD is a part of a recipe, such as mixture or codec.optimizer."""
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(
+        verbs, "show", run, what="print the values of a recipe, a size or a checkpoint", more=MORE
+    )
+    verb.add_argument("what", metavar="WHAT", help="the name or the path")
+    verb.add_argument("field", metavar="FIELD", nargs="?", help="show this part of a recipe alone")
+    set_flag(verb)
+    verb.add_argument("--tree", action="store_true", help="every weight with its shape")
+    verb.add_argument(
+        "--devices", metavar="N", type=count, default=1, help="devices that share the weights"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Find what is meant, and print it.
+
+    Raises:
+        ValueError: nothing has that name.
+    """
+    from castor.checkpoint import newest
+    from castor.cli.recipes import chosen, sizes
+
+    what, how = arguments.what, {"tree": arguments.tree, "devices": arguments.devices}
+    if what in sizes():
+        show_values(sizes()[what])
+        show_weights(sizes()[what], **how)
+    elif newest(Path(what)) is not None:
+        show_checkpoint(Path(what), **how)
+    elif arguments.field:
+        show_field(chosen(what, arguments.set), arguments.field)
+    else:
+        show_recipe(chosen(what, arguments.set), **how)
+
+
+def show_recipe(recipe: "Recipe | CodecRecipe", *, tree: bool, devices: int) -> None:
+    """Values, mixture and weights; a model's codec is told in a line."""
+    from castor.cli.screen import in_words
+    from castor.core.recipe import digest
+    from castor.train.recipe import CodecRecipe, Recipe
+
+    show_values(recipe, leave_out=("mixture.", "codec."))
+    show_mixture(recipe.mixture)
+    show_weights(recipe.model, tree=tree, devices=devices)
+    tokens = f" of {recipe.length} tokens" if isinstance(recipe, Recipe) else " pictures"
+    print(f"\n{recipe.steps:,} steps of {recipe.rows} rows{tokens}", end="")
+    if isinstance(recipe, Recipe):
+        print(f", {in_words(recipe.steps * recipe.rows * recipe.length)} tokens in all", end="")
+        if isinstance(recipe.codec, CodecRecipe):
+            print(f", after {recipe.codec.steps:,} steps of the codec {recipe.codec.name}", end="")
+    print(f"; digest {digest(recipe)}")
+
+
+def show_field(recipe: "Recipe | CodecRecipe", path: str) -> None:
+    """One part of a recipe.
+
+    Raises:
+        ValueError: it has no such part.
+    """
+    from castor.core.recipe import pretty
+    from castor.data.mixture import Mixture
+
+    value: Any = recipe
+    for name in path.split("."):
+        inner = value[int(name)] if isinstance(value, tuple) else getattr(value, name, None)
+        if inner is None:
+            raise ValueError(f"{type(value).__name__} has nothing at {name!r}")
+        value = inner
+    if isinstance(value, Mixture):
+        show_mixture(value)
+    else:
+        print(pretty(value) if hasattr(value, "__dataclass_fields__") else value)
+
+
+def show_checkpoint(path: Path, *, tree: bool, devices: int) -> None:
+    """Where it comes from, what is in it, and its weights."""
+    from castor.checkpoint import load, load_codec, newest
+    from castor.cli.screen import in_bytes
+
+    folder = newest(path) or path
+    found = load(folder) if (folder / "weights.safetensors").exists() else load_codec(folder)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    loss = "" if found.loss is None else f", held-out loss {found.loss:.4f}"
+    name = found.recipe.get("name", "no recipe")
+    print(f"{folder}: {name}, step {found.step:,}{loss}, {in_bytes(size)}, whole")
+    show_values(found.config)
+    show_weights(found.config, tree=tree, devices=devices)
+    if isinstance(found.codec, tuple):
+        print("\npicture codec")
+        show_weights(found.codec[1], tree=tree, devices=devices)
+    if (vocab := getattr(found, "vocab", None)) is not None:
+        texts, codes = f"{vocab.text_size:,} text ids", f"{len(vocab.codes):,} picture codes"
+        print(f"\nvocabulary {vocab.digest}: {texts}, {codes}")
+
+
+def show_values(settings: Any, *, leave_out: tuple[str, ...] = ()) -> None:
+    """Every value under the name that --set takes."""
+    from castor.cli.screen import table
+    from castor.core.recipe import flat
+
+    values = {k: v for k, v in flat(settings).items() if not k.startswith(leave_out)}
+    table((type(settings).__name__, "value"), [(k, str(v)) for k, v in values.items()])
+
+
+def show_mixture(mixture: "Mixture") -> None:
+    """Each part with its share of the tokens, by stage."""
+    from castor.cli.screen import table
+
+    spans = mixture.spans(1000)
+    heads = ["share" if len(spans) == 1 else f"until {end / 1000:.0%}" for end, _ in spans]
+    rows = [
+        (part.source.name, *(f"{shares[i]:.1%}" for _, shares in spans), f"{part.emphasis:g}")
+        for i, part in enumerate(mixture.parts)
+    ]
+    print()
+    table((f"mixture, by {mixture.balance}", *heads, "emphasis"), rows)
+
+
+def show_weights(config: "ModelConfig | CodecConfig", *, tree: bool, devices: int) -> None:
+    """How many weights there are and where, what they take, and the arithmetic of one token."""
+    from math import prod
+
+    from castor.cli.screen import in_bytes, in_words, table
+    from castor.cli.weights import flops_per_token, grouped, shapes_of
+    from castor.models.sizes import ModelConfig
+
+    shapes = shapes_of(config)
+    total = sum(map(prod, shapes.values()))
+    print()
+    if tree:
+        real = {name: shape for name, shape in shapes.items() if prod(shape)}
+        rows = [(name, str(list(shape)), f"{prod(shape):,}") for name, shape in real.items()]
+        table(("weights", "shape", "count"), rows)
+    else:
+        counts = grouped(shapes).items()
+        table(("weights", "count", "share"), [(n, f"{c:,}", f"{c / total:.1%}") for n, c in counts])
+    print(
+        f"\n{in_words(total)} weights: {in_bytes(2 * total)} in bfloat16, "
+        f"{in_bytes(4 * total)} in float32"
+    )
+    if isinstance(config, ModelConfig):
+        length = min(config.context, 1024)
+        work = flops_per_token(config, length=length)
+        print(
+            f"{in_words(work)} floating-point operations for a token in a row of {length:,}, "
+            f"{in_words(3 * work)} to learn from it"
+        )

@@ -1,0 +1,123 @@
+"""`castor train`: a recipe, from files to weights, resuming by itself."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from castor.cli.flags import Verbs, add_verb, count, data_flag, set_flag
+
+if TYPE_CHECKING:
+    from castor.train.job import Progress
+    from castor.train.recipe import Recipe
+
+MORE = """\
+A run that was stopped or killed goes on from its last checkpoint, and ends with the weights that it
+would have had. Ctrl-C and SIGTERM save first. A model that learns from generated data alone is
+measured at the end, and draws a picture."""
+PROBLEMS = 200  # of each benchmark at the end of a run
+MEASURED = {  # task of the playground: benchmark
+    "shapes": "shapes",
+    "charts": "charts",
+    "digits": "digits",
+    "sounds": "sounds",
+    "speech": "speech",
+    "motion": "clips",
+    "sums": "sums",
+    "draw": "draw",
+}
+DRAW = "Draw a red square at the top right and a pink circle at the bottom left."
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(
+        verbs, "train", run, what="train what a recipe says, resuming by itself", more=MORE
+    )
+    verb.add_argument("recipe", metavar="RECIPE", help="tiny, demo, codec, or a run's recipe.json")
+    data_flag(verb)
+    verb.add_argument(
+        "--out", metavar="RUN", type=Path, help="where the run is kept (default: runs/RECIPE)"
+    )
+    set_flag(verb)
+    verb.add_argument(
+        "--limit",
+        metavar="N",
+        type=count,
+        default=PROBLEMS,
+        help=f"problems of each benchmark at the end, 0 = none (default: {PROBLEMS})",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, say where it is, and measure what can be measured without data."""
+    from castor.cli.recipes import chosen
+    from castor.train.loop import CURVES, train
+    from castor.train.recipe import CodecRecipe
+
+    recipe = chosen(arguments.recipe, arguments.set)
+    out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
+    with Live() as live:
+        checkpoint = train(recipe, data=arguments.data, out=out, report=live.show)
+    print(f"wrote {checkpoint}; its curves are {out / CURVES}")
+    if isinstance(recipe, CodecRecipe):
+        return
+    if arguments.limit:
+        measure(recipe, checkpoint, out=out, limit=arguments.limit)
+    print(f"go on with: castor chat --model {out}")
+
+
+def measure(recipe: "Recipe", checkpoint: Path, *, out: Path, limit: int) -> None:
+    """The scores on the generated tasks that the recipe learns from alone, and a drawn picture."""
+    from castor.cli.answering import load_engine
+    from castor.cli.evaluate import scores
+    from castor.cli.screen import table
+    from castor.core.content import Document
+    from castor.core.files import write_atomic
+    from castor.data.playground import Playground
+    from castor.evals.report import HEADS, rows
+    from castor.sample.choose import Sampling
+
+    sources = [part.source for part in recipe.mixture.parts]
+    if not all(isinstance(source, Playground) for source in sources):
+        return
+    _, engine = load_engine(checkpoint)
+    names = [n for s in sources if (n := MEASURED.get(getattr(s, "task", ""))) is not None]
+    table(HEADS, rows(scores(engine, names, data=Path("data"), limit=limit, seed=0)))
+    if engine.codec is None:
+        return
+    sampling = Sampling(pictures="only", max_tokens=80)
+    (reply,) = engine.reply([Document.of(DRAW)], sampling)
+    for part in reply.turn.parts:
+        write_atomic(out / "drawn.png", getattr(part, "data", b""))
+        print(f"{DRAW} {out / 'drawn.png'}")
+
+
+class Live:
+    """A bar for each stage of a run, with its figures and the time that is left."""
+
+    def __enter__(self) -> "Live":
+        from castor.cli.screen import training_bar
+
+        self._bar = training_bar()
+        self._bar.start()
+        self._tasks: dict[str, Any] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, progress: "Progress") -> None:
+        """Move the bar of the progress's stage."""
+        from castor.cli.screen import seconds
+
+        if progress.stage not in self._tasks:
+            self._tasks[progress.stage] = self._bar.add_task(progress.stage, numbers="", left="")
+        left = "" if progress.seconds_left is None else f"{seconds(progress.seconds_left)} left"
+        figures = (f"{name} {value:,.4g}" for name, value in progress.numbers.items())
+        self._bar.update(
+            self._tasks[progress.stage],
+            completed=progress.done,
+            total=progress.total or None,
+            numbers="  ".join(figures),
+            left=left,
+        )

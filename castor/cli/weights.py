@@ -1,0 +1,45 @@
+"""What a shape costs: its weights by name, and the arithmetic of a token; nothing is computed."""
+
+from functools import partial
+from math import prod
+
+import jax
+import numpy as np
+
+from castor.core.batch import Batch
+from castor.models import decoder
+from castor.models.image_codec import CodecConfig, init_codec
+from castor.models.sizes import ModelConfig
+from castor.train.flops import flops
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def shapes_of(config: ModelConfig | CodecConfig) -> Shapes:
+    """The shape of every weight by its path, e.g. "decoder.blocks.0.wq"."""
+    make = init_codec if isinstance(config, CodecConfig) else decoder.init
+    tree = jax.eval_shape(partial(make, config), jax.random.key(0))
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths)
+    return {name: leaf.shape for name, (_, leaf) in zip(names, paths, strict=True)}
+
+
+def grouped(shapes: Shapes) -> dict[str, int]:
+    """Numbers of weights by the first two steps of their paths, e.g. "encoders.image"."""
+    counts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        group = ".".join(name.split(".")[:2])
+        counts[group] = counts.get(group, 0) + prod(shape)
+    return counts
+
+
+def flops_per_token(config: ModelConfig, *, length: int) -> float:
+    """Operations of a forward pass over a row of text, logits included, for each of its tokens."""
+    ids = np.zeros((1, length), np.int32)
+    batch = Batch(ids, ids, ids.astype(np.float32), ids, ids, ids, ids, {})
+    model = jax.eval_shape(partial(decoder.init, config), jax.random.key(0))
+
+    def forward(model: decoder.Model, batch: Batch) -> jax.Array:
+        return decoder.logits(model, decoder.hidden(model, batch, config=config))
+
+    return flops(forward, model, batch) / length
