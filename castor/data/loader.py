@@ -7,7 +7,7 @@ made before, in which order, or by how many workers, so the state to resume from
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 from zlib import crc32
 
 import numpy as np
@@ -17,8 +17,9 @@ from castor.core.content import Document, Media
 from castor.core.media import ppm, wav
 from castor.data.augment import STILL, Varied
 from castor.data.mixture import Mixture, Part
-from castor.data.pack import Packed, Piece, Room, pack
+from castor.data.pack import Packed, Piece, Room, pack, part_of
 from castor.data.source import Source, Split
+from castor.data.workers import started
 from castor.tokens.render import Draw, Tokens, render
 from castor.tokens.vocab import Vocab
 
@@ -31,6 +32,7 @@ SAMPLES = {  # a small medium of each kind, to learn the shape of a slot's windo
 }
 
 
+@runtime_checkable
 class See(Protocol):
     """Media to slots: `castor.models.modality.perceive` with its config filled in."""
 
@@ -98,15 +100,36 @@ class Loader:
         """The batch of a step, and what found no room in it."""
         whole: list[Piece] = []
         texts: list[tuple[int, int]] = []
-        emphases = self._rates.emphases(step)
+        emphases = self.emphases(step)
         for i, draws in enumerate(self._draws(step)):
             if self.measures[i].fills:
                 texts += [(i, number) for number in draws]
             else:
                 whole += [Piece(self.render(i, number), i, emphases[i]) for number in draws]
-        order = np.random.default_rng([self.seed, 1, step]).permutation(len(texts))
-        fillers = (Piece(self.render(*texts[k]), texts[k][0], emphases[texts[k][0]]) for k in order)
+        fillers = self._texts(texts, emphases, step)
         return pack(whole, rows=self._rows, length=self._length, rooms=self._rooms, fillers=fillers)
+
+    def _texts(
+        self, draws: Sequence[tuple[int, int]], emphases: Sequence[float], step: int
+    ) -> Iterator[Piece]:
+        """Texts in a random order, the first one from a random place on.
+
+        A batch is a window on an endless row of texts, so it begins within one as it ends within
+        one. If it began with one, sources of short texts would get more than their share.
+        """
+        if not draws:
+            return
+        rng = np.random.default_rng([self.seed, 1, step])
+        sizes = np.array([self.measures[part].tokens for part, _ in draws])
+        first = int(rng.choice(len(draws), p=sizes / sizes.sum()))
+        others = [int(k) for k in rng.permutation(len(draws)) if k != first]
+        place = rng.random()
+        for k in (first, *others):
+            part, number = draws[k]
+            piece = Piece(self.render(part, number), part, emphases[part])
+            if k == first and not piece.tokens.signals:
+                piece = part_of(piece, int(place * len(piece.tokens.ids)))
+            yield piece
 
     def document(self, part: int, number: int) -> Document:
         """The document of a draw: the `number`-th that this part gives to the run."""
@@ -129,8 +152,6 @@ class Loader:
         if not self.workers or start >= self.steps:
             yield from map(self.batch, range(start, self.steps))
             return
-        from castor.data.workers import started  # grain takes seconds to import
-
         ahead = started(self.batch, range(start, self.steps), workers=self.workers)
         try:
             yield from ahead

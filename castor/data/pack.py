@@ -66,20 +66,21 @@ def pack(
 
 
 def _fill(table: "_Table", fillers: Iterable[Piece]) -> None:
-    holes = table.holes()
-    if not holes:
-        return
-    row = holes.pop()
-    for piece in fillers:
-        rest = piece
-        while len(rest.tokens.ids) > 0:
+    coming = iter(fillers)
+    while table.left(table.widest()) >= LEAST:
+        rest = next(coming, None)
+        if rest is None:
+            return
+        if rest.tokens.signals:  # media cannot be cut
+            row = table.first_fit(rest)
+            if row is not None:
+                table.place(row, rest)
+            continue
+        while len(rest.tokens.ids) and table.left(table.widest()) >= LEAST:
+            row = table.widest()
             size = min(len(rest.tokens.ids), table.left(row))
-            table.place(row, _part(rest, 0, size))
-            rest = _part(rest, size, None)
-            if table.left(row) < LEAST:
-                if not holes:
-                    return
-                row = holes.pop()
+            table.place(row, part_of(rest, 0, size))
+            rest = part_of(rest, size)
 
 
 def _rows_of(piece: Piece, length: int) -> list[Piece]:
@@ -87,10 +88,11 @@ def _rows_of(piece: Piece, length: int) -> list[Piece]:
     ids = piece.tokens.ids
     if len(ids) <= length or piece.tokens.signals:
         return [piece]
-    return [_part(piece, start, start + length) for start in range(0, len(ids), length)]
+    return [part_of(piece, start, start + length) for start in range(0, len(ids), length)]
 
 
-def _part(piece: Piece, start: int, stop: int | None) -> Piece:
+def part_of(piece: Piece, start: int, stop: int | None = None) -> Piece:
+    """A stretch of a text's ids."""
     tokens = piece.tokens
     if start == 0 and (stop is None or stop >= len(tokens.ids)):
         return piece
@@ -121,10 +123,9 @@ class _Table:
     def left(self, row: int) -> int:
         return self._length - self._used[row]
 
-    def holes(self) -> list[int]:
-        """Rows with room for text, the widest last."""
-        wide = [row for row in range(len(self._used)) if self.left(row) >= LEAST]
-        return sorted(wide, key=self.left)
+    def widest(self) -> int:
+        """The row with the most room; of equal ones the first."""
+        return max(range(len(self._used)), key=self.left)
 
     def first_fit(self, piece: Piece) -> int | None:
         wanted: dict[str, int] = {}

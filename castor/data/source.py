@@ -6,7 +6,7 @@ of (seed, step). In an evaluation split it depends on `i` alone: first wording, 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from castor.core.content import Document, Media, Part
 Split = Literal["train", "eval"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Documents by number. Generated sources are long rather than endless."""
 

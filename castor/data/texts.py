@@ -138,7 +138,10 @@ class Passages:
                 if keep is None or (keep[0] == "eval") == _held_out(path.name, i, keep[1]):
                     places.append((number, start, end))
         if not places:
-            raise ValueError(f"the files of {name!r} hold no text: {[str(f) for f in files[:5]]}")
+            whose = f" for the split {keep[0]!r}" if keep else ""
+            raise ValueError(
+                f"the {len(files)} files of {name!r} hold no text{whose}: {files[0]}, …"
+            )
         self._places = np.array(places, np.int64)
 
     def __len__(self) -> int:

@@ -8,25 +8,27 @@ import os
 import threading
 import time
 from collections.abc import Callable
-
-import grain
-from absl import flags
+from typing import TYPE_CHECKING
 
 from castor.core.batch import Batch
+
+if TYPE_CHECKING:
+    from grain import DatasetIterator as Ahead
 
 AHEAD = 4  # batches that each process may have waiting
 # Workers multiply small matrices: a mel front end takes 1.7 ms on two threads, 0.3 ms on one.
 BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def started(
-    batch: Callable[[int], Batch], steps: range, *, workers: int
-) -> grain.DatasetIterator[Batch]:
+def started(batch: Callable[[int], Batch], steps: range, *, workers: int) -> "Ahead":
     """`batch(step)` for each step in order; `close()` ends the processes that make them.
 
     Batches travel through pipes: shared memory saves 2 ms a batch but is left behind in /dev/shm
     when a run is killed.
     """
+    import grain  # takes seconds, and is needed for nothing else
+    from absl import flags
+
     if not flags.FLAGS.is_parsed():  # grain asks absl for flags that nobody gave it
         flags.FLAGS.mark_as_parsed()
     made = (
