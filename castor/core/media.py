@@ -205,13 +205,12 @@ def _opened(data: bytes, mime: str, limits: Limits) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ValueError(f"the {mime} picture is too large: {error}") from None
     except DAMAGES:
-        found = sniff(data) or "unknown"
-        if found.startswith("image/"):
-            raise ValueError(f"the {mime} picture is damaged or cut short") from None
+        found = sniff(data) or "unknown content"
+        why = "damaged or cut short" if found.startswith("image/") else found
         kinds = sorted({m for m in MIMES.values() if m.startswith("image/")})
         raise ValueError(
-            f"the bytes called {mime} are no picture ({found} content); "
-            f"what can be opened is {', '.join(kinds)}"
+            f"the bytes called {mime} are no picture that can be opened ({why}); "
+            f"those of {', '.join(kinds)} can"
         ) from None
     refuse_bomb(picture.height, picture.width, limits)
     return picture

@@ -120,9 +120,7 @@ def test_a_ppm_that_promises_too_much_is_refused() -> None:
 
 @pytest.mark.parametrize("header", [b"P6 -5 5 255\n", b"P6 0 0 255\n", b"P6 x", b"P6 5 5 70000\n"])
 def test_a_ppm_with_a_wrong_size_is_refused(header: bytes) -> None:
-    with pytest.raises(
-        ValueError, match="PPM picture is cut short|is damaged or cut short|no picture"
-    ):
+    with pytest.raises(ValueError, match="PPM picture is cut short|no picture"):
         open_image(header + bytes(75), "image/x-portable-pixmap")
 
 
@@ -146,7 +144,7 @@ def test_nothing_at_all_is_refused(open_it: Callable[[bytes, str], np.ndarray]) 
 
 
 def test_another_kind_of_file_is_no_picture() -> None:
-    with pytest.raises(ValueError, match=r"called image/png are no picture \(audio/wav content\)"):
+    with pytest.raises(ValueError, match=r"called image/png are no picture .* \(audio/wav\)"):
         open_image(wav(TONE), "image/png")
     with pytest.raises(ValueError, match=r"\(unknown content\); .* image/jpeg, image/png"):
         open_image(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml")
