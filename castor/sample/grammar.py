@@ -6,6 +6,7 @@ The state of every row lives in the compiled decode loop; nothing here looks at 
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Int
 
@@ -14,21 +15,22 @@ from castor.tokens.vocab import CONTROLS, SIDES, Control, Vocab
 TEXT, HEIGHT, WIDTH, CODES, CLOSE, OVER = range(6)  # what a row is in the middle of
 
 Pictures = Literal["never", "allowed", "only"]
+NEVER, ALLOWED, ONLY = range(3)
 
 
 class Rules(NamedTuple):
-    """The vocabulary's ranges and what a request asks for; all static while decoding."""
+    """The vocabulary's ranges and what a request asks for, as numbers: none is compiled in."""
 
-    text_size: int
-    codes: int
-    pictures: Pictures
-    grid: tuple[int, int] | None  # the height and width that pictures must have, in codes
+    text_size: Int[np.ndarray | Array, ""]
+    codes: Int[np.ndarray | Array, ""]
+    pictures: Int[np.ndarray | Array, ""]  # NEVER, ALLOWED or ONLY
+    height: Int[np.ndarray | Array, ""]  # that pictures must have, in codes; 0 = any
+    width: Int[np.ndarray | Array, ""]
 
     @property
-    def picture_ids(self) -> int:
-        """Ids that the largest allowed picture takes, from its begin to its end."""
-        height, width = self.grid or (SIDES, SIDES)
-        return height * width + 4
+    def picture_ids(self) -> Int[np.ndarray | Array, ""]:
+        """Ids that the smallest allowed picture takes, from its begin to its end."""
+        return jnp.maximum(self.height, 1) * jnp.maximum(self.width, 1) + 4
 
 
 class Grammar(NamedTuple):
@@ -49,7 +51,9 @@ def rules(vocab: Vocab, *, pictures: Pictures, grid: tuple[int, int] | None) -> 
         raise ValueError("this model cannot draw: its vocabulary has no picture codes")
     if grid is not None and not all(1 <= side <= SIDES for side in grid):
         raise ValueError(f"a picture has 1 to {SIDES} codes a side; got {grid[0]} by {grid[1]}")
-    return Rules(vocab.text_size, len(vocab.codes), pictures, grid)
+    wanted = ("never", "allowed", "only").index(pictures)
+    numbers = (vocab.text_size, len(vocab.codes), wanted, *(grid or (0, 0)))
+    return Rules(*(np.asarray(number, np.int32) for number in numbers))
 
 
 def begin(rows: int) -> Grammar:
@@ -61,35 +65,40 @@ def begin(rows: int) -> Grammar:
 def allowed(
     state: Grammar, law: Rules, *, size: int, room: Int[Array, " B"], first: Bool[Array, " B"]
 ) -> Bool[Array, "B V"]:
-    """Which of `size` ids may come next in each row.
+    """Which of `size` ids may come next in each row: a range of ids, and up to two more.
 
-    `room` is how many more ids fit: no picture is begun that could not be finished. `first` marks
-    rows that have said nothing yet; where only pictures are asked for, they begin one.
+    `room` is how many more ids fit: no picture is begun that could not be finished, and a free
+    grid is no larger than that. `first` marks rows that have said nothing yet; where only pictures
+    are asked for, they begin one and end after it. Calls of functions are never begun: nothing
+    here could promise that their JSON is whole.
     """
+    only = law.pictures == ONLY
+    draws = (room >= law.picture_ids) & ((law.pictures == ALLOWED) | (only & first))
+    talks = (state.mode == TEXT) & ~only
+    tallest = jnp.where(law.height > 0, law.height, jnp.clip(room - 3, 1, SIDES))
+    fitting = jnp.clip((room - 2) // jnp.maximum(state.height, 1), 1, SIDES)
+    widest = jnp.where(law.width > 0, law.width, fitting)
+    nothing = jnp.zeros_like(room)
+    one = jnp.ones_like(room)
+    ranges = {  # what is being written: first id, and one past the last
+        TEXT: (jnp.where(talks, CONTROLS, 0), jnp.where(talks, law.text_size, 0)),
+        HEIGHT: (Control.SIDE + jnp.maximum(law.height, one), Control.SIDE + tallest + 1),
+        WIDTH: (Control.SIDE + jnp.maximum(law.width, one), Control.SIDE + widest + 1),
+        CODES: (nothing + law.text_size, nothing + law.text_size + law.codes),
+    }
+    modes = [state.mode == mode for mode in ranges]
+    start, stop = (jnp.select(modes, list(ends), 0) for ends in zip(*ranges.values(), strict=True))
+    must_draw = only & draws
+    ends = ((state.mode == TEXT) & ~must_draw) | (state.mode == OVER)
+    closes = jnp.where(state.mode == CLOSE, Control.DRAW_END, -1)
+    opens = jnp.where((state.mode == TEXT) & draws, Control.DRAW_BEGIN, closes)
+    end = jnp.where(ends, Control.END, -1)
     ids = jnp.arange(size, dtype=jnp.int32)[None]
-    mode = state.mode[:, None]
-    is_end, is_draw = ids == Control.END, ids == Control.DRAW_BEGIN
-    fits = (room >= law.picture_ids)[:, None]
-    text = ((ids >= CONTROLS) & (ids < law.text_size)) | is_end
-    if law.pictures == "allowed":
-        text = text | (is_draw & fits)
-    elif law.pictures == "only":
-        draws = first[:, None] & fits
-        text = jnp.where(draws, is_draw, is_end)
-    sides = (ids > Control.SIDE) & (ids <= Control.SIDE + SIDES)
-    height, width = (sides, sides)
-    if law.grid is not None:
-        height, width = (ids == Control.SIDE + side for side in law.grid)
-    else:
-        cap = (room[:, None] - 2) // jnp.maximum(state.height[:, None], 1)
-        width = sides & (ids - Control.SIDE <= cap)
-    codes = (ids >= law.text_size) & (ids < law.text_size + law.codes)
-    options = [text, height, width, codes, ids == Control.DRAW_END, is_end]
-    choices = [jnp.broadcast_to(option, (mode.shape[0], size)) for option in options]
-    return jnp.select([mode == i for i in range(6)], choices, default=False)
+    inside = (ids >= start[:, None]) & (ids < stop[:, None])
+    return inside | (ids == opens[:, None]) | (ids == end[:, None])
 
 
-def follow(state: Grammar, chosen: Int[Array, " B"], law: Rules) -> Grammar:
+def follow(state: Grammar, chosen: Int[Array, " B"]) -> Grammar:
     """Where each row stands after the chosen id."""
     side = chosen - Control.SIDE
     left = jnp.where(state.mode == WIDTH, state.height * side, state.left)

@@ -1,0 +1,146 @@
+"""One batch of prompts on its way to replies: what the host keeps beside the compiled loop."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from castor.models.cache import grown
+from castor.models.sizes import ModelConfig
+from castor.sample.choose import Sampling, dials
+from castor.sample.decode import CALL, Running, read, run
+from castor.sample.grammar import Rules
+from castor.sample.rows import LEAST_LENGTH, bucket, rows_of
+from castor.sample.transcript import Transcript
+from castor.tokens.render import Piece, Tokens
+from castor.tokens.vocab import Vocab
+
+AMPLE = 512  # a cache of up to this many positions is made at once; a larger one grows
+
+
+class Session:
+    """Prompts read, replies growing. `unasked` is the prompt of guidance: one that asks nothing."""
+
+    def __init__(
+        self,
+        model: Any,
+        prompts: Sequence[Tokens],
+        *,
+        config: ModelConfig,
+        vocab: Vocab,
+        sampling: Sampling,
+        law: Rules,
+        numbers: Sequence[int],
+        unasked: Tokens,
+    ) -> None:
+        self._model, self._config, self._sampling, self._law = model, config, sampling, law
+        self._dial = dials(sampling)
+        self._guided = sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
+        B = bucket(len(prompts))
+        self._most = np.zeros(B, np.int32)  # the rows that fill up the batch say nothing
+        self._lengths = [len(prompt.ids) for prompt in prompts]
+        self._most[: len(prompts)] = [self._budget(length) for length in self._lengths]
+        length = bucket(max(self._lengths), least=LEAST_LENGTH)
+        empty = Tokens(np.zeros(1, np.int32), np.zeros(1, np.float32), (), ())
+        seconds = [*[empty] * (B - len(prompts)), *[unasked] * B] if self._guided else []
+        rows = rows_of([*prompts, *seconds], length=length)
+        self._running: Running = read(
+            model,
+            rows.tokens,
+            rows.valid,
+            rows.blocks,
+            rows.media,
+            _keys(sampling.seed, [*numbers, *[0] * (B - len(numbers))]),
+            config=config,
+            penalties=sampling.penalises,
+            guided=self._guided,
+        )
+        self._transcripts = [Transcript(vocab, stop=sampling.stop) for _ in prompts]
+        self._logprobs: list[list[float]] = [[] for _ in prompts]
+        self._said = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether no row will say more."""
+        return not self._live()
+
+    def advance(self, steps: int) -> list[list[Piece]]:
+        """Draw up to this many more ids in every row; what each row now shows that is new."""
+        steps = min(steps, CALL, int(self._most.max()) - self._said)
+        self._make_room(steps)
+        live = self._live()
+        most = np.zeros_like(self._most)
+        most[live] = self._most[live]  # a stop string ends a row that the model would go on with
+        self._running, drawn = run(
+            self._model,
+            self._running,
+            self._dial,
+            self._law,
+            jnp.int32(steps),
+            most,
+            config=self._config,
+            greedy=self._sampling.temperature == 0,
+            penalties=self._sampling.penalises,
+            guided=self._guided,
+        )
+        ids, logprobs = np.asarray(drawn.ids), np.asarray(drawn.logprobs)
+        count, shown = int(drawn.steps), [[] for _ in self._transcripts]
+        for row in live:
+            mine = min(count, int(self._most[row]) - self._said)
+            shown[row] = self._hear(row, ids[row, :mine].tolist(), logprobs[row, :mine].tolist())
+        self._said += count
+        return shown
+
+    def heard(self, row: int) -> tuple[tuple[int, ...], tuple[float, ...], bool, int]:
+        """A row's ids, their log-probabilities, whether it ended, and its prompt's length."""
+        script = self._transcripts[row]
+        logprobs = tuple(self._logprobs[row])
+        return tuple(script.ids), logprobs, script.ended, self._lengths[row]
+
+    def _hear(self, row: int, ids: list[int], logprobs: list[float]) -> list[Piece]:
+        script = self._transcripts[row]
+        shown = [piece for i in ids for piece in script.feed(i)]
+        self._logprobs[row] += logprobs[: len(script.ids) - len(self._logprobs[row])]
+        if len(script.ids) == self._most[row]:
+            shown += script.close()
+        return shown
+
+    def _live(self) -> list[int]:
+        return [
+            row
+            for row, script in enumerate(self._transcripts)
+            if not script.ended and self._said < self._most[row]
+        ]
+
+    def _budget(self, length: int) -> int:
+        """How many ids a row may say."""
+        wanted, left = self._sampling.max_tokens, self._config.context - length
+        if self._sampling.pictures == "only":
+            picture = int(self._law.picture_ids)
+            wanted = picture + 1 if self._sampling.grid else wanted
+            if min(wanted, left) < picture:
+                raise ValueError(
+                    f"a picture takes {picture} tokens or more; there are {min(wanted, left)} "
+                    "left for it"
+                )
+        if left < 1:
+            raise ValueError(
+                f"the document takes {length} tokens; this model's context holds "
+                f"{self._config.context} and a reply needs some of them"
+            )
+        return min(wanted, left)
+
+    def _make_room(self, steps: int) -> None:
+        cache, longest = self._running.cache, max(self._lengths)
+        if cache.room >= longest + self._said + steps:
+            return
+        whole = bucket(longest + int(self._most.max()), least=LEAST_LENGTH)
+        room = max(min(whole, AMPLE), bucket(longest + self._said + steps, least=LEAST_LENGTH))
+        self._running = self._running._replace(cache=grown(cache, room=room))
+
+
+def _keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+    key = jax.random.key(0)
+    return jnp.stack([jax.random.fold_in(key, (seed + n) % 2**32) for n in numbers])
