@@ -6,6 +6,7 @@ of the two is shown: no wording gives the answer away.
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from castor.core.content import Media
@@ -37,11 +38,36 @@ class Trait(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Some items: in words for one and for several, and which they are."""
+    """Some items; an empty property or a size of 0 allows any."""
 
-    one: str
-    many: str
-    has: Callable[[Item], bool]
+    noun: str
+    colour: str
+    shape: str
+    size: int
+    place: str  # a key of _TOUCHING
+
+    @property
+    def one(self) -> str:
+        return self._words(self.noun)
+
+    @property
+    def many(self) -> str:
+        return self._words(f"{self.noun}s")
+
+    def has(self, item: Item) -> bool:
+        return (
+            self.colour in ("", item.colour)
+            and self.shape in ("", item.shape)
+            and self.size in (0, item.size)
+            and (not self.place or _TOUCHING[self.place](item))
+        )
+
+    def among(self, world: World) -> int:
+        return sum(self.has(item) for box in world for item in box)
+
+    def _words(self, noun: str) -> str:
+        words = (boxes.SIZES.get(self.size, ""), self.colour, noun, self.place)
+        return " ".join(filter(None, words))
 
 
 class Amount(NamedTuple):
@@ -111,24 +137,11 @@ _TOUCHING: dict[str, Callable[[Item], bool]] = {
 
 
 def _kind(dice: random.Random, *, noun: str = "", place: str = "") -> Kind:
-    """Items of perhaps a size, a colour and a shape, in a `place` that is a key of _TOUCHING."""
+    """Items of perhaps a size, a colour and a shape; blocks have neither size nor shape."""
     colour = dice.choice((*boxes.COLOURS, *boxes.COLOURS, ""))
     shape = "" if noun else dice.choice((*boxes.SHAPES, *boxes.SHAPES, ""))
-    size = 20 if noun else dice.choice((10, 20, 20, 20, 20, 20, 30))
-    noun = noun or shape or dice.choice(("item", "object"))
-
-    def has(item: Item) -> bool:
-        if (colour and item.colour != colour) or (shape and item.shape != shape):
-            return False
-        return size in (20, item.size) and (not place or _TOUCHING[place](item))
-
-    words = [boxes.SIZES[size], colour, noun, place]
-    one, many = (" ".join(filter(None, words[:2] + [n] + words[3:])) for n in (noun, f"{noun}s"))
-    return Kind(one, many, has)
-
-
-def _count(kind: Kind, world: World) -> int:
-    return sum(kind.has(item) for box in world for item in box)
+    size = 0 if noun else dice.choice((10, 0, 0, 0, 0, 0, 30))
+    return Kind(noun or shape or dice.choice(("item", "object")), colour, shape, size, place)
 
 
 def _items(dice: random.Random) -> Claim:
@@ -136,25 +149,26 @@ def _items(dice: random.Random) -> Claim:
     place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.5 else ""
     kind, amount = _kind(dice, place=place), _amount(dice, most=4)
     if dice.random() < 0.12:
-        return Claim(f"There is no {kind.one}.", boxes.loose, lambda world: not _count(kind, world))
+        return Claim(f"There is no {kind.one}.", boxes.loose, lambda world: not kind.among(world))
     sentence = amount.there(kind.one, kind.many)
-    return Claim(f"{sentence}.", boxes.loose, lambda world: amount.allows(_count(kind, world)))
+    return Claim(f"{sentence}.", boxes.loose, lambda world: amount.allows(kind.among(world)))
 
 
 def _all_items(dice: random.Random) -> Claim:
     """Where all the items of a kind are; there has to be one."""
     kind, place = _kind(dice), dice.choice(tuple(_TOUCHING))
+    inside = kind._replace(place=place)
+    return Claim(
+        f"{dice.choice(('All the', 'All'))} {kind.many} are {place}.",
+        partial(_with_some, kind=kind),
+        lambda world: inside.among(world) == kind.among(world),
+    )
 
-    def imagine(dice: random.Random, split: Split) -> World:
-        while not _count(kind, world := boxes.loose(dice, split)):
-            pass
-        return world
 
-    def holds(world: World) -> bool:
-        return all(_TOUCHING[place](item) for box in world for item in box if kind.has(item))
-
-    start = dice.choice(("All the", "All"))
-    return Claim(f"{start} {kind.many} are {place}.", imagine, holds)
+def _with_some(dice: random.Random, split: Split, *, kind: Kind) -> World:
+    while not kind.among(world := boxes.loose(dice, split)):
+        pass
+    return world
 
 
 def _boxes(dice: random.Random) -> Claim:
@@ -166,26 +180,19 @@ def _box_count(dice: random.Random) -> Trait:
     place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.2 else ""
     kind, amount = _kind(dice, place=place), _amount(dice, most=3)
     words = amount.of(kind.one, kind.many)
-    return Trait(words, lambda box: amount.allows(sum(map(kind.has, box))))
+    return Trait(words, lambda box: amount.allows(kind.among((box,))))
 
 
 def _box_pair(dice: random.Random) -> Trait:
-    first, second = (
-        (_amount(dice, most=2), colour, dice.choice(("item", "object")))
+    kinds = [
+        Kind(dice.choice(("item", "object")), colour, "", 0, "")
         for colour in dice.sample(tuple(boxes.COLOURS), 2)
-    )
-    words = [
-        amount.of(f"{colour} {noun}", f"{colour} {noun}s")
-        for amount, colour, noun in (first, second)
     ]
-
-    def of(box: Box) -> bool:
-        return all(
-            amount.allows(sum(item.colour == colour for item in box))
-            for amount, colour, _ in (first, second)
-        )
-
-    return Trait(" and ".join(words), of)
+    pairs = [(_amount(dice, most=2), kind) for kind in kinds]
+    return Trait(
+        " and ".join(amount.of(kind.one, kind.many) for amount, kind in pairs),
+        lambda box: all(amount.allows(kind.among((box,))) for amount, kind in pairs),
+    )
 
 
 def _box_colours(dice: random.Random) -> Trait:
@@ -240,7 +247,7 @@ def _blocks(dice: random.Random) -> Claim:
     if dice.random() < 0.6:
         kind, amount = _kind(dice, noun="block"), _amount(dice, most=6)
         sentence = amount.there(kind.one, kind.many)
-        return Claim(f"{sentence}.", boxes.towers, lambda world: amount.allows(_count(kind, world)))
+        return Claim(f"{sentence}.", boxes.towers, lambda world: amount.allows(kind.among(world)))
     sentence, different = dice.choice(
         (
             ("All the towers have the same height.", (1,)),
@@ -254,17 +261,13 @@ def _blocks(dice: random.Random) -> Claim:
 def _grouped(dice: random.Random, trait: Trait, *, noun: str, imagine: Imagine) -> Claim:
     """How many of the three boxes or towers have the trait."""
     many = f"{noun}es" if noun.endswith("box") else f"{noun}s"
-
-    def count(world: World) -> int:
-        return sum(map(trait.of, world))
-
     how = dice.random()
     if how < 0.1:
         sentence = f"There is no {noun} with {trait.words}."
-        return Claim(sentence, imagine, lambda world: count(world) == 0)
+        return Claim(sentence, imagine, lambda world: not any(map(trait.of, world)))
     if how < 0.25:
         sentence = f"{dice.choice(('Each', 'Every'))} {noun} has {trait.words}."
-        return Claim(sentence, imagine, lambda world: count(world) == 3)
+        return Claim(sentence, imagine, lambda world: all(map(trait.of, world)))
     amount = _amount(dice, most=2)
     sentence = f"{amount.there(noun, many)} with {trait.words}."
-    return Claim(sentence, imagine, lambda world: amount.allows(count(world)))
+    return Claim(sentence, imagine, lambda world: amount.allows(sum(map(trait.of, world))))

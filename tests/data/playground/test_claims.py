@@ -1,0 +1,167 @@
+"""Sentences about boxes: true when they should be, and no wording that gives the answer away."""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from castor.core.content import Media, Text
+from castor.core.media import open_image
+from castor.data.playground import boxes, claims
+from castor.data.playground.boxes import SIDE, Item, World
+
+GREY, LIGHT = 128, 211
+Maker = Callable[[random.Random], claims.Claim]
+
+
+def tower(*colours: str) -> tuple[Item, ...]:
+    return tuple(Item(c, "square", 40, 80 - 21 * level, 20) for level, c in enumerate(colours))
+
+
+TOWERS: World = (tower("black", "blue"), tower("yellow"), tower("black", "yellow", "yellow"))
+LOOSE: World = (
+    (Item("yellow", "circle", 0, 30, 20), Item("black", "square", 40, 40, 30)),
+    (Item("blue", "triangle", 50, 80, 20),),
+    (Item("black", "circle", 20, 20, 10), Item("black", "square", 60, 60, 20)),
+)
+
+
+@cache
+def sayings(*makers: Maker) -> list[claims.Claim]:
+    """Many sentences of these makers."""
+    dice = random.Random(0)
+    return [make(dice) for make in makers for _ in range(4000)]
+
+
+def truth(sentence: str, world: World, *makers: Maker) -> bool:
+    return next(said for said in sayings(*makers) if said.sentence == sentence).holds(world)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("There is a tower with a yellow block at the top.", True),
+        ("There is no tower with a black block at the top.", True),
+        ("There is exactly one tower with a black block at the base.", False),
+        ("There are exactly two towers with a black block at the base.", True),
+        ("There is a tower with exactly three blocks.", True),
+        ("There is a tower with exactly four blocks.", False),
+        ("There is a tower with a blue block on a black block.", True),
+        ("There is a tower with a black block on a blue block.", False),
+        ("There is a tower with a yellow block on a yellow block.", True),
+        ("There is a tower with only yellow blocks.", True),
+        ("All the towers have different heights.", True),
+        ("All the towers have the same height.", False),
+        ("There are exactly three yellow blocks.", True),
+        ("There are at least three black blocks.", False),
+    ],
+)
+def test_sentences_about_towers(sentence: str, expected: bool) -> None:
+    assert truth(sentence, TOWERS, claims._towers, claims._blocks) == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("There is a yellow circle.", True),
+        ("There is a black circle touching the wall.", False),
+        ("There are exactly two black squares.", True),
+        ("There are at least two black objects.", True),
+        ("All the black items are not touching any edge.", True),
+        ("All the circles are touching the wall.", False),
+        ("There is no blue square.", True),
+    ],
+)
+def test_sentences_about_loose_items(sentence: str, expected: bool) -> None:
+    assert truth(sentence, LOOSE, claims._items, claims._all_items) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "true_in"),
+    [
+        ("items of only one color", {1, 2}),
+        ("items of exactly two different colors", {0}),
+        ("items of all three colors", set()),
+        ("only black items", {2}),
+        ("only blue items", {1}),
+        ("only yellow and black items", {0}),
+    ],
+)
+def test_colours_of_a_box(words: str, true_in: set[int]) -> None:
+    traits = {t.words: t for t in (claims._box_colours(random.Random(s)) for s in range(300))}
+    assert {i for i, box in enumerate(LOOSE) if traits[words].of(box)} == true_in
+
+
+@pytest.mark.parametrize(
+    ("item", "walls"),
+    [
+        (Item("blue", "circle", 0, 0, 10), {"left", "top"}),
+        (Item("blue", "circle", 80, 30, 20), {"right"}),
+        (Item("blue", "circle", 35, 70, 30), {"bottom"}),
+        (Item("blue", "circle", 3, 3, 30), set()),
+    ],
+)
+def test_walls_are_touched_without_a_gap(item: Item, walls: set[str]) -> None:
+    assert item.walls == walls
+
+
+def test_true_and_false_are_equally_common() -> None:
+    answers = Counter()
+    for seed in range(400):
+        (question,) = claims.lesson(random.Random(seed), "train").questions
+        assert isinstance(question.answer[0], Text)
+        answers[question.answer[0].text] += 1
+    assert set(answers) == {"true", "false"} and 150 < answers["true"] < 250
+
+
+def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
+    counts: dict[str, list[int]] = {}
+    for seed in range(900):
+        (question,) = claims.lesson(random.Random(seed), "train").questions
+        assert isinstance(question.answer[0], Text)
+        for word in set(re.findall(r"\w+", question.asks[1])):
+            counts.setdefault(word, [0, 0])[question.answer[0].text == "true"] += 1
+    for word, (false, true) in counts.items():
+        if false + true >= 120:
+            assert 0.35 < true / (false + true) < 0.65, word
+
+
+def test_the_picture_looks_like_nlvr() -> None:
+    picture = boxes.draw(LOOSE)
+    assert picture.shape == (100, 400, 3)
+    assert (picture[:, 100:150] == GREY).all() and (picture[:, 250:300] == GREY).all()
+    assert (picture[99, 0] == LIGHT).all()
+    assert picture[40, 10].tolist() == [255, 255, 0]  # the yellow circle's middle
+    assert picture[95, 210].tolist() == [0, 153, 255]  # the blue triangle, above its base
+    assert (picture[81, 201] == LIGHT).all()  # beside its tip
+
+
+def test_a_lesson_shows_a_picture_of_that_kind() -> None:
+    (medium,) = claims.lesson(random.Random(3), "eval").shown
+    assert isinstance(medium, Media)
+    assert open_image(medium.data, medium.mime).shape == (100, 400, 3)
+
+
+@pytest.mark.parametrize("imagine", [boxes.loose, boxes.towers])
+def test_items_lie_in_their_box_and_do_not_overlap(imagine) -> None:
+    for seed in range(200):
+        for box in imagine(random.Random(seed), "train"):
+            ground = np.zeros((SIDE, SIDE), int)
+            for item in box:
+                assert min(item.x, item.y) >= 0 and max(item.x, item.y) + item.size <= SIDE
+                ground[item.y : item.y + item.size, item.x : item.x + item.size] += 1
+            assert box and ground.max() == 1
+
+
+def test_no_world_of_towers_is_in_both_splits() -> None:
+    def worlds(split) -> set[tuple]:
+        return {
+            tuple(tuple(item.colour for item in box) for box in boxes.towers(dice, split))
+            for dice in map(random.Random, range(3000))
+        }
+
+    assert not worlds("train") & worlds("eval")
