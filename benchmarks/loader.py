@@ -1,0 +1,161 @@
+"""The loader under load: 35 sources, memory, processor time, and how long training waits.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/loader.py --data DIR [--steps 60] [--workers 1]
+
+Batches of 4,096 tokens in 16 rows. First in this process, to count processor time without waiting
+for anybody (with one BLAS thread, as worker processes have); then from worker processes beside the
+demo's training step, which uses every core. Prints one JSON object.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import jax
+import numpy as np
+
+from castor.core.content import Media
+from castor.data.clips import Filmed
+from castor.data.images import Cifar10
+from castor.data.loader import Loader
+from castor.data.mixture import Mixture, Part
+from castor.data.playground.spec import Playground, Task
+from castor.data.research import Flickr1k, Sroie, TabMwp
+from castor.data.tasks import TextTask
+from castor.data.texts import Books, Corpus
+from castor.models.decoder import init
+from castor.models.modality import perceive
+from castor.recipes.demo import DEMO
+from castor.tokens.learn import learn
+from castor.tokens.vocab import Vocab
+from castor.train.objectives import next_token
+from castor.train.step import make_step, start
+
+MORE = (
+    *(Cifar10(), Flickr1k(), Sroie(), TabMwp(), Corpus("wiki"), Corpus("poetry"), Filmed("asl")),
+    *(TextTask(name) for name in ("gsm8k", "math", "mbpp", "sgd", "multi30k", "alpaca")),
+    *(Playground(task) for task in get_args(Task)),
+)
+SOURCES = 35
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--data", type=Path, required=True)
+    flags.add_argument("--steps", type=int, default=60)
+    flags.add_argument("--workers", type=int, default=1)
+    given = flags.parse_args()
+    loader = make(given.data, steps=4 * given.steps, workers=given.workers)
+    alone = in_this_process(loader, given.steps)
+    record = {
+        "what": "loader",
+        "sources": len(loader.mixture.parts),
+        "tokens": DEMO.rows * DEMO.length,
+        **alone,
+        **beside_training(loader, given.steps),
+        "workers": given.workers,
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "grain": version("grain"),
+    }
+    print(json.dumps(record))
+
+
+def make(data: Path, *, steps: int, workers: int) -> Loader:
+    """The demo's mixture with other sources beside it, up to 35."""
+    known = set(DEMO.mixture.names)
+    more = [Part(spec, 0.004) for spec in MORE if spec.name not in known]
+    parts = (*DEMO.mixture.parts, *more)[:SOURCES]
+    assert len(parts) == SOURCES
+    return Loader(
+        Mixture(parts, balance=DEMO.mixture.balance),
+        data=data,
+        vocab=vocabulary(data),
+        see=partial(perceive, config=DEMO.model),
+        draw=blank_codes,
+        rows=DEMO.rows,
+        length=DEMO.length,
+        capacity=DEMO.capacity,
+        seed=0,
+        steps=steps,
+        workers=workers,
+    )
+
+
+def vocabulary(data: Path) -> Vocab:
+    """A small one, from some of the books."""
+    books = Books().open(data, "train")
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(books), 600, replace=False)
+    pages = (books.document(int(i), rng).turns[0].parts[0] for i in chosen)
+    return learn([page.text for page in pages], size=3072, codes=1000)
+
+
+def blank_codes(media: Media) -> np.ndarray:
+    """What a codec would make of any picture: its codes take no time to look up."""
+    return np.zeros((8, 8), np.int32)
+
+
+def in_this_process(loader: Loader, steps: int) -> dict[str, float]:
+    """Processor seconds of a batch: while media are decoded, and once they have been seen."""
+    cold = _processor_time(loader, range(steps))
+    warm = _processor_time(loader, range(steps))
+    packed = [loader.packed(step) for step in range(10)]
+    return {
+        "cpu_s_cold": round(cold, 4),
+        "cpu_s_warm": round(warm, 4),
+        "full": round(float(np.mean([(p.batch.segments > 0).mean() for p in packed])), 4),
+        "dropped": sum(sum(p.dropped.values()) for p in packed),
+    }
+
+
+def _processor_time(loader: Loader, steps: range) -> float:
+    before = time.process_time()
+    for step in steps:
+        loader.batch(step)
+    return (time.process_time() - before) / len(steps)
+
+
+def beside_training(loader: Loader, steps: int) -> dict[str, float]:
+    """Seconds that training waits, and the memory of the processes that make its batches."""
+    config = DEMO.model
+    transform = DEMO.optimizer.transform(1000)
+    state = start(init(config, jax.random.key(0)), transform, key=jax.random.key(1), ema=0.0)
+    step = make_step(partial(next_token, config=config), transform, precision=DEMO.precision)
+    batches = loader.iterate()
+    state, _ = jax.block_until_ready(step(state, next(batches)))
+    began, waited, most = time.perf_counter(), 0.0, 0
+    for _ in range(steps):
+        before = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - before
+        state, _ = jax.block_until_ready(step(state, batch))
+        pids = [worker.pid for worker in multiprocessing.active_children()]
+        most = max(most, sum(_resident(pid) for pid in pids if pid is not None))
+    whole = time.perf_counter() - began
+    batches.close()
+    return {
+        "step_s": round((whole - waited) / steps, 4),
+        "wait_share": round(waited / whole, 5),
+        "workers_resident_mb": round(most / 1e6),
+    }
+
+
+def _resident(pid: int) -> int:
+    """Bytes of a process that are in memory (Linux)."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()
