@@ -51,19 +51,6 @@ def progress(what: str) -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
-def training_bar() -> Progress:
-    """A live bar on standard error for each stage of a run; tasks have `numbers` and `left`."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
-        console=aside,
-    )
-
-
 def in_bytes(count: float) -> str:
     """A number of bytes with a unit of a thousand: "3.4 MB"."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

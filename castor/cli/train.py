@@ -2,12 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from castor.cli.flags import Verbs, add_verb, count, data_flag, set_flag
 
 if TYPE_CHECKING:
-    from castor.train.job import Progress
     from castor.train.recipe import Recipe
 
 MORE = """\
@@ -50,6 +49,7 @@ def add(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, say where it is, and measure what can be measured without data."""
+    from castor.cli.live import Live
     from castor.cli.recipes import chosen
     from castor.train.loop import CURVES, train
     from castor.train.recipe import CodecRecipe
@@ -90,34 +90,3 @@ def measure(recipe: "Recipe", checkpoint: Path, *, out: Path, limit: int) -> Non
     for part in reply.turn.parts:
         write_atomic(out / "drawn.png", getattr(part, "data", b""))
         print(f"{DRAW} {out / 'drawn.png'}")
-
-
-class Live:
-    """A bar for each stage of a run, with its figures and the time that is left."""
-
-    def __enter__(self) -> "Live":
-        from castor.cli.screen import training_bar
-
-        self._bar = training_bar()
-        self._bar.start()
-        self._tasks: dict[str, Any] = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: "Progress") -> None:
-        """Move the bar of the progress's stage."""
-        from castor.cli.screen import seconds
-
-        if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bar.add_task(progress.stage, numbers="", left="")
-        left = "" if progress.seconds_left is None else f"{seconds(progress.seconds_left)} left"
-        figures = (f"{name} {value:,.4g}" for name, value in progress.numbers.items())
-        self._bar.update(
-            self._tasks[progress.stage],
-            completed=progress.done,
-            total=progress.total or None,
-            numbers="  ".join(figures),
-            left=left,
-        )

@@ -1,5 +1,6 @@
 """A model that has learned nothing, in a directory, for the verbs to work with."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -31,9 +32,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         audio=AudioConfig(channels=(8, 8), width=24, heads=2),
     )
     key = jax.random.key(0)
-    checkpoint = Checkpoint(
-        init(config, key), config, vocab, (init_codec(CODEC, key), CODEC), {"name": "none"}, 3
-    )
+    model, codec = jax.jit(partial(init, config))(key), jax.jit(partial(init_codec, CODEC))(key)
+    checkpoint = Checkpoint(model, config, vocab, (codec, CODEC), {"name": "none"}, 3)
     run = tmp_path_factory.mktemp("run")
     save(run, checkpoint)
     return run
