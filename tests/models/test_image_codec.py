@@ -15,6 +15,7 @@ from castor.models.image_codec import (
     Codec,
     CodecConfig,
     codes_of,
+    convolve_around,
     decode_pictures,
     encode_pictures,
     init_codec,
@@ -192,3 +193,17 @@ def test_impossible_shapes_are_refused(change: dict, message: str) -> None:
 def test_a_side_that_is_no_multiple_of_the_patch_is_refused(codec: Codec) -> None:
     with pytest.raises(ValueError, match="20 x 64 picture has no whole number of 8 pixel patches"):
         encode_pictures(codec, pictures(1, 64, 20), config=SMALL)
+
+
+def test_convolutions_are_those_of_xla() -> None:
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 5, 7, 4)), jnp.float32)
+    weights = jnp.asarray(rng.standard_normal((3 * 3 * 4, 3)), jnp.float32)
+    reference = jax.lax.conv_general_dilated(
+        x,
+        weights.reshape(3, 3, 4, 3),
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(convolve_around(x, weights), reference, atol=1e-5)
