@@ -87,7 +87,7 @@ def make_step(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
         loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch)
         slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
-        norm = optax.global_norm(slope)
+        norm = optax.tree.norm(slope)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             change, moments = transform.update(slope, state.moments, state.model)
