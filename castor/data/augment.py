@@ -39,6 +39,11 @@ class Augment:
         if not 0 < self.speed[0] <= self.speed[1]:
             raise ValueError(f"speed={self.speed} is a range of positive factors")
 
+    @property
+    def held_out(self) -> "Augment":
+        """What remains in evaluation: sounds are as long as in training, nothing else varies."""
+        return Augment(seconds=self.seconds)
+
 
 STILL = Augment()
 PHOTOS = Augment(flip=True, shift=3 / 32)

@@ -178,10 +178,12 @@ class Loader:
         rng: np.random.Generator,
         seen: Seen | None = None,
     ) -> Tokens:
+        augment = part.augment if self._split == "train" else part.augment.held_out
+
         def see(media: Media) -> Sequence[str | Signal]:
-            if part.augment == STILL and seen is None:
+            if augment == STILL and seen is None:
                 return self._see(media, budget=part.slots, augment=None)
-            varied, shown = Varied(part.augment, rng), []
+            varied, shown = Varied(augment, rng), []
 
             def change(kind: str, values: np.ndarray) -> np.ndarray:
                 shown.append((kind, varied.values(kind, values)))

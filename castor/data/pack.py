@@ -114,7 +114,7 @@ class _Table:
             kind: Slots(
                 values=np.zeros((rows, room.slots, *room.window), room.dtype),
                 places=np.zeros((rows, room.slots, 2), np.int32),
-                index=np.full((rows, room.slots), length, np.int32),
+                columns=np.full((rows, room.slots), length, np.int32),
                 blocks=np.zeros((rows, room.slots), np.int32),
             )
             for kind, room in rooms.items()
@@ -170,6 +170,6 @@ class _Table:
         slots, here = self._media[signal.kind], slice(used, used + count)
         slots.values[row, here] = signal.values
         slots.places[row, here] = signal.places
-        slots.index[row, here] = np.arange(column, column + count)
+        slots.columns[row, here] = np.arange(column, column + count)
         slots.blocks[row, here] = self._blocks[row]
         self._slots[signal.kind][row] += count

@@ -6,8 +6,8 @@ wherever it comes from.
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
-from itertools import batched, chain
+from collections.abc import Callable, Iterable
+from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,9 @@ from jaxtyping import Int32, UInt8
 from castor.core.content import Media
 from castor.core.files import read_bytes, write_atomic
 from castor.core.media import open_image
-from castor.data.mixture import Mixture
 from castor.tokens.render import Codes
 
 Encode = Callable[[UInt8[np.ndarray, "n h w 3"]], Int32[np.ndarray, "n a b"]]
-
-
-def drawn_pictures(mixture: Mixture, data: Path) -> Iterator[Media]:
-    """Every picture that model turns of the mixture's training documents may hold."""
-    sources = (part.source.open(data, "train") for part in mixture.parts)
-    yield from chain.from_iterable(source.pictures() for source in sources)
 
 
 class PictureBook:

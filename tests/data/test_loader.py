@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from castor.core.batch import Batch
 from castor.core.content import Media
-from castor.data.augment import DRAWINGS, EVENTS, SPEECH
+from castor.data.augment import DRAWINGS, EVENTS, SPEECH, Augment
 from castor.data.loader import Loader, See, shuffled
 from castor.data.mixture import Mixture, Part, Stage
 from castor.data.sources import (
@@ -307,6 +307,19 @@ def test_a_loader_for_evaluation_reads_the_other_split(setting: dict[str, Any]) 
     mixture = replace(MIXED, parts=(Part(Fsdd(), 1.0),))
     loader = Loader(mixture, **setting, split="eval")
     assert {loader.document(0, n).origin for n in range(6)} == {"fsdd/3.wav", "fsdd/7.wav"}
+
+
+def test_nothing_varies_in_evaluation_but_the_length_of_sounds(seeing: dict[str, Any]) -> None:
+    parts = (Part(Fsdd(), 1.0, augment=SPEECH), Part(EasyVqa(), 1.0, augment=DRAWINGS))
+    plain = Mixture(tuple(Part(part.source, 1.0) for part in parts))
+    one = Loader(Mixture(parts), **seeing, split="eval")
+    other = Loader(plain, **seeing, split="eval")
+    for part, number in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        mine, yours = one.render(part, number).signals, other.render(part, number).signals
+        assert (mine[0][1].values == yours[0][1].values).all()
+    short = Augment(seconds=0.1, noise_db=(-9.0, -9.0))
+    cut = Loader(Mixture((Part(Fsdd(), 1.0, augment=short),)), **seeing, split="eval")
+    assert len(cut.render(0, 0).signals[0][1].places) < len(one.render(0, 0).signals[0][1].places)
 
 
 PARENT = """

@@ -110,7 +110,7 @@ def test_media_stand_where_their_slots_are(documents: list, texts: list[int], ro
             count = len(one.places)
             expected[column : column + count] = True
             slots = batch.media[one.kind]
-            here = np.isin(slots.index[row], columns[column] + np.arange(count))
+            here = np.isin(slots.columns[row], columns[column] + np.arange(count))
             assert (slots.values[row, here] == one.values).all()
             assert (slots.places[row, here] == one.places).all()
             blocks = batch.blocks[row, columns[column : column + count]]
@@ -129,7 +129,7 @@ def test_blocks_and_unused_slots_are_numbered_as_the_model_expects(
         assert used == list(range(1, len(used) + 1))
     for kind, slots in batch.media.items():
         assert slots.values.shape[1:] == (ROOMS[kind].slots, *ROOMS[kind].window)
-        unused = slots.index == LENGTH
+        unused = slots.columns == LENGTH
         assert not slots.blocks[unused].any() and not slots.values[unused].any()
         assert (slots.blocks[~unused] > 0).all()
 

@@ -8,9 +8,7 @@ from jaxtyping import Int32, UInt8
 
 from castor.core.content import Media
 from castor.core.media import png, ppm
-from castor.data.mixture import Mixture, Part
-from castor.data.pictures import PictureBook, drawn_pictures
-from castor.data.sources import Emoji, Fsdd
+from castor.data.pictures import PictureBook
 
 
 def picture(value: int, side: int = 8) -> Media:
@@ -73,8 +71,3 @@ def test_a_file_that_is_no_book_is_refused(tmp_path: Path) -> None:
     (tmp_path / "book.npz").write_bytes(b"no book")
     with pytest.raises(ValueError, match="book.npz is no picture book"):
         PictureBook.load(tmp_path / "book.npz")
-
-
-def test_the_pictures_of_a_mixture_are_those_its_model_turns_draw(data: Path) -> None:
-    mixture = Mixture((Part(Fsdd(), 1.0), Part(Emoji("draw"), 1.0), Part(Emoji("name"), 1.0)))
-    assert len(list(drawn_pictures(mixture, data))) == 9
