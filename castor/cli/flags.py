@@ -138,5 +138,5 @@ def side_by_side(text: str) -> tuple[int, int]:
     """Two whole numbers with an x between them: "8x8"."""
     high, _, wide = text.partition("x")
     if not (high.isdecimal() and wide.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 8x8")
+        raise argparse.ArgumentTypeError(f"{text!r} is not two whole numbers such as 8x8")
     return int(high), int(wide)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb, count, set_flag
+from castor.cli.flags import Verbs, add_verb, set_flag, side_by_side
 
 if TYPE_CHECKING:
     from castor.data.mixture import Mixture
@@ -27,7 +27,10 @@ def add(verbs: Verbs) -> None:
     set_flag(verb)
     verb.add_argument("--tree", action="store_true", help="every weight with its shape")
     verb.add_argument(
-        "--devices", metavar="N", type=count, default=1, help="devices that share the weights"
+        "--mesh",
+        metavar="DxM",
+        type=side_by_side,
+        help="bytes on each of D x M devices: D ways for rows, M ways for heads and vocabulary",
     )
 
 
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.checkpoint import newest
     from castor.cli.recipes import chosen, sizes
 
-    what, how = arguments.what, {"tree": arguments.tree, "devices": arguments.devices}
+    what, how = arguments.what, {"tree": arguments.tree, "mesh": arguments.mesh}
     if what in sizes():
         show_values(sizes()[what])
         show_weights(sizes()[what], **how)
@@ -52,7 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
         show_recipe(chosen(what, arguments.set), **how)
 
 
-def show_recipe(recipe: "Recipe | CodecRecipe", *, tree: bool, devices: int) -> None:
+def show_recipe(
+    recipe: "Recipe | CodecRecipe", *, tree: bool, mesh: tuple[int, int] | None
+) -> None:
     """Values, mixture and weights; a model's codec is told in a line."""
     from castor.cli.screen import in_words
     from castor.core.recipe import digest
@@ -60,7 +65,7 @@ def show_recipe(recipe: "Recipe | CodecRecipe", *, tree: bool, devices: int) -> 
 
     show_values(recipe, leave_out=("mixture.", "codec."))
     show_mixture(recipe.mixture)
-    show_weights(recipe.model, tree=tree, devices=devices)
+    show_weights(recipe.model, tree=tree, mesh=mesh)
     tokens = f" of {recipe.length} tokens" if isinstance(recipe, Recipe) else " pictures"
     print(f"\n{recipe.steps:,} steps of {recipe.rows} rows{tokens}", end="")
     if isinstance(recipe, Recipe):
@@ -91,7 +96,7 @@ def show_field(recipe: "Recipe | CodecRecipe", path: str) -> None:
         print(pretty(value) if hasattr(value, "__dataclass_fields__") else value)
 
 
-def show_checkpoint(path: Path, *, tree: bool, devices: int) -> None:
+def show_checkpoint(path: Path, *, tree: bool, mesh: tuple[int, int] | None) -> None:
     """Where it comes from, what is in it, and its weights."""
     from castor.checkpoint import load, load_codec, newest
     from castor.cli.screen import in_bytes
@@ -103,10 +108,10 @@ def show_checkpoint(path: Path, *, tree: bool, devices: int) -> None:
     name = found.recipe.get("name", "no recipe")
     print(f"{folder}: {name}, step {found.step:,}{loss}, {in_bytes(size)}, whole")
     show_values(found.config)
-    show_weights(found.config, tree=tree, devices=devices)
+    show_weights(found.config, tree=tree, mesh=mesh)
     if isinstance(found.codec, tuple):
         print("\npicture codec")
-        show_weights(found.codec[1], tree=tree, devices=devices)
+        show_weights(found.codec[1], tree=tree, mesh=mesh)
     if (vocab := getattr(found, "vocab", None)) is not None:
         texts, codes = f"{vocab.text_size:,} text ids", f"{len(vocab.codes):,} picture codes"
         print(f"\nvocabulary {vocab.digest}: {texts}, {codes}")
@@ -135,12 +140,14 @@ def show_mixture(mixture: "Mixture") -> None:
     table((f"mixture, by {mixture.balance}", *heads, "emphasis"), rows)
 
 
-def show_weights(config: "ModelConfig | CodecConfig", *, tree: bool, devices: int) -> None:
+def show_weights(
+    config: "ModelConfig | CodecConfig", *, tree: bool, mesh: tuple[int, int] | None
+) -> None:
     """How many weights there are and where, what they take, and the arithmetic of one token."""
     from math import prod
 
     from castor.cli.screen import in_bytes, in_words, table
-    from castor.cli.weights import flops_per_token, grouped, shapes_of
+    from castor.cli.weights import bytes_on_each, flops_per_token, grouped, shapes_of
     from castor.models.sizes import ModelConfig
 
     shapes = shapes_of(config)
@@ -157,6 +164,9 @@ def show_weights(config: "ModelConfig | CodecConfig", *, tree: bool, devices: in
         f"\n{in_words(total)} weights: {in_bytes(2 * total)} in bfloat16, "
         f"{in_bytes(4 * total)} in float32"
     )
+    if mesh is not None:
+        each = in_bytes(bytes_on_each(config, mesh=mesh))
+        print(f"{each} of float32 weights on each of {mesh[0]} x {mesh[1]} devices")
     if isinstance(config, ModelConfig):
         length = min(config.context, 1024)
         work = flops_per_token(config, length=length)

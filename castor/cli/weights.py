@@ -2,13 +2,16 @@
 
 from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import AbstractMesh
 
 from castor.core.batch import Batch
 from castor.models import decoder
 from castor.models.image_codec import CodecConfig, init_codec
+from castor.models.layout import AXES, bytes_per_device
 from castor.models.sizes import ModelConfig
 from castor.train.flops import flops
 
@@ -17,9 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def shapes_of(config: ModelConfig | CodecConfig) -> Shapes:
     """The shape of every weight by its path, e.g. "decoder.blocks.0.wq"."""
-    make = init_codec if isinstance(config, CodecConfig) else decoder.init
-    tree = jax.eval_shape(partial(make, config), jax.random.key(0))
-    paths = jax.tree_util.tree_leaves_with_path(tree)
+    paths = jax.tree_util.tree_leaves_with_path(_tree(config))
     names = (jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths)
     return {name: leaf.shape for name, (_, leaf) in zip(names, paths, strict=True)}
 
@@ -37,9 +38,19 @@ def flops_per_token(config: ModelConfig, *, length: int) -> float:
     """Operations of a forward pass over a row of text, logits included, for each of its tokens."""
     ids = np.zeros((1, length), np.int32)
     batch = Batch(ids, ids, ids.astype(np.float32), ids, ids, ids, ids, {})
-    model = jax.eval_shape(partial(decoder.init, config), jax.random.key(0))
 
     def forward(model: decoder.Model, batch: Batch) -> jax.Array:
         return decoder.logits(model, decoder.hidden(model, batch, config=config))
 
-    return flops(forward, model, batch) / length
+    return flops(forward, _tree(config), batch) / length
+
+
+def bytes_on_each(config: ModelConfig | CodecConfig, *, mesh: tuple[int, int]) -> int:
+    """Bytes of float32 weights on the fullest of data x model devices, none of which need exist."""
+    return bytes_per_device(_tree(config), AbstractMesh(mesh, AXES))
+
+
+def _tree(config: ModelConfig | CodecConfig) -> Any:
+    """The weights as shapes without values."""
+    make = init_codec if isinstance(config, CodecConfig) else decoder.init
+    return jax.eval_shape(partial(make, config), jax.random.key(0))

@@ -8,7 +8,7 @@ import pytest
 
 from castor.cli import main
 from castor.cli.screen import in_bytes, in_words, seconds
-from castor.cli.weights import flops_per_token, grouped, shapes_of
+from castor.cli.weights import bytes_on_each, flops_per_token, grouped, shapes_of
 from castor.models.decoder import init
 from castor.models.sizes import TINY
 
@@ -79,6 +79,13 @@ def test_a_token_costs_at_least_two_operations_for_each_weight_of_a_matrix() -> 
     ]
     least = 2 * sum(map(prod, matrices))
     assert least < flops_per_token(TINY, length=16) < 2 * least
+
+
+def test_devices_that_share_the_weights_hold_less_each(capsys) -> None:
+    text = shown(capsys, "DEMO", "--mesh", "4x2")
+    whole, part = bytes_on_each(TINY, mesh=(1, 1)), bytes_on_each(TINY, mesh=(2, 2))
+    assert "of float32 weights on each of 4 x 2 devices" in text
+    assert whole / 4 <= part < whole / 2
 
 
 @pytest.mark.parametrize(
