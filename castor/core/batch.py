@@ -18,11 +18,11 @@ class Signal(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """All windows of one kind in a batch, packed row by row; `index` says where each one goes."""
+    """All windows of one kind in a batch, packed row by row; `columns` says where each one goes."""
 
     values: Shaped[np.ndarray, "B M *window"]
     places: Int32[np.ndarray, "B M 2"]
-    index: Int32[np.ndarray, "B M"]  # column of the row that the slot fills; T = unused
+    columns: Int32[np.ndarray, "B M"]  # column of the row that the slot fills; T = unused
     blocks: Int32[np.ndarray, "B M"]  # the slot's block number, as in Batch.blocks; 0 = unused
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import fsspec
 
@@ -97,7 +97,7 @@ def folder_aside(path: Path) -> Generator[Path]:
 
 def _opened(path: str, mode: str) -> AbstractContextManager[BinaryIO]:
     if "://" in path:
-        return cast(Any, fsspec).open(path, mode)
+        return fsspec.open(path, mode)
     return cast(BinaryIO, open(path, mode))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from castor.core.content import Document, Turn
+from castor.core.content import Document, Text, Turn
 from castor.sample.engine import Engine
 
 
@@ -55,7 +55,7 @@ def answered(document: Document) -> Problem:
         ValueError: the last turn holds no text.
     """
     *asked, last = document.turns
-    texts = [part.text for part in last.parts if hasattr(part, "text")]
+    texts = [part.text for part in last.parts if isinstance(part, Text)]
     if not texts:
         raise ValueError(f"{document.origin or 'a document'} ends with no text to compare with")
     return Problem(Document(tuple(asked), document.origin, document.tags), "".join(texts))

@@ -36,8 +36,8 @@ def shuffled(documents: Sequence[Document], *, seed: int) -> list[Document]:
     """
     if len(documents) < 2:
         raise ValueError("inputs can be shuffled between examples only when there are at least two")
-    order = np.random.default_rng(seed).permutation(len(documents))
-    donors = dict(zip(order, np.roll(order, 1), strict=True))
+    order: list[int] = np.random.default_rng(seed).permutation(len(documents)).tolist()
+    donors = dict(zip(order, [order[-1], *order[:-1]], strict=True))
     return [_given(d, media_of(documents[donors[i]])) for i, d in enumerate(documents)]
 
 

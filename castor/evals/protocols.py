@@ -18,8 +18,9 @@ from castor.sample.choose import Sampling
 from castor.sample.engine import Engine, Reply
 
 ANSWER = Sampling(max_tokens=48)
-DRAWING = Sampling(pictures="only", grid=(8, 8), max_tokens=72, temperature=1.0, top_p=0.9)
-GUIDED = 2.0  # of drawings; 1 = the model's own choice [ours]
+DRAWING = Sampling(  # [ours]
+    pictures="only", grid=(8, 8), max_tokens=72, temperature=1.0, top_p=0.9, guidance=2.0
+)
 
 
 def answers(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
@@ -52,7 +53,7 @@ def choices(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     """1 where the answer is the likeliest of the choices, by the sum over its tokens."""
     pairs = [(p.prompt, choice) for p in problems for choice in p.choices]
     nats = iter(score.nats for score in engine.score(pairs))
-    marks = []
+    marks: list[Mark] = []
     for problem in problems:
         costs = [next(nats) for _ in problem.choices]
         chosen = problem.choices[int(np.argmin(costs))]
@@ -68,7 +69,7 @@ def bits(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
 
 def drawings(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     """Attributes of the asked scene that plain image processing finds in the drawn picture."""
-    marks = []
+    marks: list[Mark] = []
     for problem, reply in zip(problems, _drawn(engine, problems), strict=True):
         asked = 4 * len(problem.truth)
         found = [p for p in reply.turn.parts if isinstance(p, Media)]
@@ -83,7 +84,7 @@ def drawings(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
 def recognised(engine: Engine, problems: Sequence[Problem], *, ask: str) -> list[Mark]:
     """1 where the model, shown what it drew, finds the right name the likeliest of the choices."""
     replies = _drawn(engine, problems)
-    shown = []
+    shown: list[Problem] = []
     for problem, reply in zip(problems, replies, strict=True):
         picture = next((p for p in reply.turn.parts if isinstance(p, Media)), None)
         parts = [ask] if picture is None else [picture, ask]
@@ -117,8 +118,7 @@ def _replies(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
 
 
 def _drawn(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
-    sampling = Sampling(**{**vars(DRAWING), "guidance": GUIDED})
-    return engine.reply([p.prompt for p in problems], sampling)
+    return engine.reply([p.prompt for p in problems], DRAWING)
 
 
 def _turn(text: str) -> Turn:

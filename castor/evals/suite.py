@@ -56,9 +56,10 @@ def emoji_by_name(data: Path) -> list[Problem]:
     source = Emoji("name").open(data, "train")
     rng = np.random.default_rng(0)
     names = [answered(source.document(i, rng)).answer for i in range(len(source))]
-    problems = []
-    for i in rng.permutation(len(names))[:GENERATED].tolist():
-        others = rng.permutation(len(names))[: 2 * RIVALS].tolist()
+    problems: list[Problem] = []
+    chosen: list[int] = rng.permutation(len(names))[:GENERATED].tolist()
+    for i in chosen:
+        others: list[int] = rng.permutation(len(names))[: 2 * RIVALS].tolist()
         choices = tuple(dict.fromkeys([names[i], *(names[k] for k in others)]))[:RIVALS]
         prompt = Document.of(
             Emoji.asks["draw"][0].format(names[i]), origin=f"emoji/draw/{names[i]}"

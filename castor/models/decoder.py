@@ -74,12 +74,13 @@ def init(config: ModelConfig, key: PRNGKeyArray) -> Model:
 
 def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "B T D"]:
     """The state at every position of packed rows: the full forward pass of training."""
-    x = embed(model, batch.tokens, batch.media, config=config)
-    mask = causal(batch.segments, batch.blocks)
+    tokens, positions = jnp.asarray(batch.tokens), jnp.asarray(batch.positions)
+    x = embed(model, tokens, batch.media, config=config)
+    mask = causal(jnp.asarray(batch.segments), jnp.asarray(batch.blocks))
 
     def group(x: Array, blocks: tuple[Block, ...]) -> tuple[Array, None]:
         for block, layer in zip(blocks, config.pattern, strict=True):
-            q, k, v = _project(block, x, batch.positions, config=config, layer=layer)
+            q, k, v = _project(block, x, positions, config=config, layer=layer)
             x = _finish(block, x, attend(q, k, v, mask=mask))
         return x, None
 
@@ -132,7 +133,7 @@ def embed(
     rows = jnp.arange(tokens.shape[0])[:, None]
     for kind, slots in sorted(media.items()):
         states = encode(model.encoders[kind], slots, config=config).astype(x.dtype)
-        x = x.at[rows, slots.index].set(states, mode="drop")
+        x = x.at[rows, slots.columns].set(states, mode="drop")
     return x
 
 

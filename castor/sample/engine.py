@@ -93,7 +93,8 @@ class Engine:
             ValueError: a document does not fit into the context, or holds what the model cannot
                 read; pictures are asked for and the model cannot draw.
         """
-        law, roles = self._law(sampling), [_next_role(document) for document in documents]
+        law = self._law(sampling)
+        roles: list[Role] = [_next_role(document) for document in documents]
         prompts = [
             self.rendered(document, open_turn=role)
             for document, role in zip(documents, roles, strict=True)

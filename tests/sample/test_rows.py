@@ -32,8 +32,8 @@ def test_slots_point_at_their_columns_and_unused_ones_outside_the_row(engine, do
                 if signal.kind == kind
                 for n in range(len(signal.values))
             ]
-            used = slots.index[row] < 128
-            assert slots.index[row][used].tolist() == columns
+            used = slots.columns[row] < 128
+            assert slots.columns[row][used].tolist() == columns
             np.testing.assert_array_equal(slots.blocks[row] > 0, used)
             np.testing.assert_array_equal(rows.blocks[row, columns], slots.blocks[row][used])
 
