@@ -51,9 +51,10 @@ Seen = list[list[tuple[str, np.ndarray]]]  # of each medium: its pictures and so
 class Measure(NamedTuple):
     """What a part's documents are like, from a probe of them."""
 
-    tokens: float  # of a document, on average
-    targets: float  # weight of a document's targets, on average
-    fills: bool
+    tokens: float  # of a document that fits into a row, on average
+    targets: float  # weight of such a document's targets, on average
+    fits: float  # share of the documents that fit into a row; the others are left out
+    fills: bool  # whether it is text that may be cut anywhere
 
 
 class Loader:
@@ -229,7 +230,7 @@ class Loader:
             )
         size = float(np.mean([len(t.ids) for t in fits]))
         targets = float(np.mean([t.weights.sum() for t in fits]))
-        return Measure(size, targets, source.fills)
+        return Measure(size, targets, len(fits) / len(tokens), source.fills)
 
     def _fits(self, tokens: Tokens) -> bool:
         room = all(n <= self._capacity.get(kind, 0) for kind, n in _slots(tokens).items())

@@ -37,6 +37,7 @@ th, td { padding: 4px 10px; }
 td { text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 8px; }
+td.bad { color: #c4320a; font-weight: 600; }
 a { color: inherit; text-decoration: none; } a:hover { text-decoration: underline; }
 .rows { border: 1px solid var(--line); border-radius: 6px; overflow: hidden; margin: 10px 0 26px; }
 .row { display: flex; height: 16px; border-bottom: 2px solid #fff; background: #f2f4f7; }
@@ -98,13 +99,19 @@ def _table(loader: Loader) -> str:
         lines.append(
             f'<tr><td><i style="background:{_colour(i)}"></i><a href="#part{i}">{name}</a></td>'
             f"{shares}<td>{measure.tokens:.0f}</td><td>{measure.targets:.1f}</td>"
-            f"<td>{factors[i]:.2f}</td></tr>"
+            f"<td>{factors[i]:.2f}</td>{_fits(measure.fits)}</tr>"
         )
     columns = "".join(f"<th>{escape(head)}</th>" for head in heads)
     return (
         f"<table><tr><th>part</th>{columns}<th>tokens of a document</th>"
-        f"<th>of them learned</th><th>weight of each</th></tr>{''.join(lines)}</table>"
+        f"<th>of them learned</th><th>weight of each</th><th>documents that fit</th></tr>"
+        f"{''.join(lines)}</table>"
     )
+
+
+def _fits(share: float) -> str:
+    style = "" if share == 1 else ' class="bad"'
+    return f"<td{style}>{share:.0%}</td>"
 
 
 def _rows(batch: Batch) -> str:

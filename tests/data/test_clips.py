@@ -35,10 +35,10 @@ def ink(frames: Frames) -> list[Float32[np.ndarray, "n 2"]]:
     ]
 
 
-def documents(data: Path, kind: str, split: str, *, count: int = 40) -> list[Document]:
+def documents(data: Path, kind: str, split: str, *, count: int = 30) -> list[Document]:
     source = MovingEmoji().open(data, split)
     found: list[Document] = []
-    for seed in range(2000):
+    for seed in range(250):
         document = source.document(seed % len(source), np.random.default_rng(seed))
         if kind in document.tags:
             found.append(document)

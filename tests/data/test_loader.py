@@ -289,6 +289,13 @@ def test_a_row_that_holds_no_document_is_refused(
         Loader(Mixture((Part(EasyVqa(), 1.0),)), **{**setting, **changes})
 
 
+def test_documents_that_fit_no_row_are_measured_and_left_out(setting: dict[str, Any]) -> None:
+    mixed = Mixture((Part(EasyVqa(questions=2), 1.0),))
+    loader = Loader(mixed, **{**setting, "length": 58})
+    assert 0 < loader.measures[0].fits < 1
+    assert Loader(mixed, **setting).measures[0].fits == 1
+
+
 def test_a_step_outside_the_run_is_refused(setting: dict[str, Any]) -> None:
     loader = Loader(Mixture((Part(Books(), 1.0),)), **setting)
     for step in (-1, 400):
