@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
 from itertools import count
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from castor.checkpoint import Checkpoint, load
 from castor.core.content import Call, Document, Media, Part, Text, Turn
 from castor.core.files import write_atomic
 from castor.core.media import media_from_file
+from castor.evals.protocols import DRAWING
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
-from castor.sample.grammar import Pictures
 
 SHIPPED = Path(castor.__file__).parent / "weights" / "demo"
 
@@ -34,13 +35,6 @@ def load_engine(model: Path | None) -> tuple[Checkpoint, Engine]:
     return found, engine
 
 
-def pictures(model: Engine, *, draw: bool) -> Pictures:
-    """Whether the next answer may hold pictures: it must if `draw`, and may if the model can."""
-    if draw:
-        return "only"
-    return "never" if model.codec is None else "allowed"
-
-
 def document(words: str, files: Sequence[str | Path], *, system: str = "") -> Document:
     """One turn of files, then words, after the system's turn if there are instructions."""
     parts: list[Part] = [*map(media_from_file, files), *([Text(words)] if words else [])]
@@ -48,20 +42,19 @@ def document(words: str, files: Sequence[str | Path], *, system: str = "") -> Do
     return Document((*before, *((Turn("user", tuple(parts)),) if parts else ())))
 
 
-def sampling(arguments: argparse.Namespace, *, pictures: Pictures) -> Sampling:
-    """What the flags of `sampling_flags` say."""
-    return Sampling(
-        temperature=arguments.temperature,
-        top_k=arguments.top_k,
-        top_p=arguments.top_p,
-        presence_penalty=arguments.presence_penalty,
-        frequency_penalty=arguments.frequency_penalty,
-        stop=tuple(arguments.stop),
-        max_tokens=arguments.max_tokens,
-        guidance=arguments.guidance,
-        seed=arguments.seed,
-        pictures=pictures,
-    )
+def sampling(arguments: argparse.Namespace, model: Engine, *, draw: bool = False) -> Sampling:
+    """What the flags of `sampling_flags` say; without them, as benchmarks sample.
+
+    With `draw` the answer is one picture; without, it may hold pictures if the model can draw.
+    """
+    base = Sampling(max_tokens=256, pictures="never" if model.codec is None else "allowed")
+    if draw:
+        height, width = grid = getattr(arguments, "grid", (8, 8))
+        base = replace(DRAWING, grid=grid, max_tokens=height * width + 8)
+    names = (field.name for field in fields(Sampling))
+    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+    stop = {"stop": tuple(given["stop"])} if "stop" in given else {}
+    return replace(base, **given | stop)
 
 
 def speak(pieces: Iterable[Part], *, out: Path) -> list[Part]:

@@ -27,13 +27,13 @@ def add(verbs: Verbs) -> None:
         default=Path("."),
         help="where drawn pictures go (default: here)",
     )
-    sampling_flags(verb, max_tokens=256)
+    sampling_flags(verb)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Talk until /quit or the end of input; a mistake costs one turn, not the conversation."""
     from castor.cli import sentence
-    from castor.cli.answering import document, load_engine, pictures, sampling, speak
+    from castor.cli.answering import document, load_engine, sampling, speak
     from castor.core.media import media_from_file
 
     _, model = load_engine(arguments.model)
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
                 asked = talk.then(
                     *map(media_from_file, shown), rest if draws else line, role="user"
                 )
-                chosen = sampling(arguments, pictures=pictures(model, draw=draws))
+                chosen = sampling(arguments, model, draw=draws)
                 said = speak(model.stream(asked, chosen), out=arguments.out)
                 talk, shown = asked.then(*said), []
         except (ValueError, OSError) as error:

@@ -17,7 +17,7 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(
         verbs, "completion", run, what="print a completion script for a shell", more=HOW
     )
-    verb.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    verb.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
 
 
 def run(arguments: argparse.Namespace) -> None:

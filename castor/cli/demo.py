@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent.parent
 PLACES = (HERE / "examples", HERE.parent / "examples")  # installed from a wheel; a clone
 NAME = "demo.jsonl"
-SAID, DRAWN = 64, 160  # tokens of an answer in words, of a picture
 
 
 class Example(NamedTuple):
@@ -55,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.cli.answering import load_engine, speak
     from castor.cli.screen import console
     from castor.core.content import Document
-    from castor.sample.choose import Sampling
+    from castor.evals.protocols import ANSWER, DRAWING
 
     start = time.perf_counter()
     _, model = load_engine(arguments.model)
@@ -66,10 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             console.print(line, markup=False)
         print("castor:    ", end="", flush=True)
         asked = Document(document.turns[:-1], document.origin)
-        draws = "draw" in document.tags
-        chosen = Sampling(
-            max_tokens=DRAWN if draws else SAID, pictures="only" if draws else "never"
-        )
+        chosen = DRAWING if "draw" in document.tags else ANSWER
         speak(model.stream(asked, chosen), out=arguments.out)
         console.print(f"expected:  {expected}", markup=False, style="dim")
     console.rule(style="dim")

@@ -83,31 +83,18 @@ def set_flag(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def sampling_flags(verb: argparse.ArgumentParser, *, max_tokens: int) -> None:
-    """How the model chooses its next token."""
-    group = verb.add_argument_group("choosing tokens")
-    add = group.add_argument
-    add("--temperature", metavar="T", type=positive_or_zero, default=0.0, help="0 = the likeliest")
-    add("--top-k", metavar="K", type=count, default=0, help="of the K likeliest (0 = of all)")
-    add("--top-p", metavar="P", type=share, default=1.0, help="of the likeliest that reach P")
-    add("--presence-penalty", metavar="X", type=float, default=0.0, help="against any repetition")
-    add("--frequency-penalty", metavar="X", type=float, default=0.0, help="against each repetition")
-    add(
-        "--stop",
-        metavar="TEXT",
-        action="append",
-        default=[],
-        help="end before TEXT; may be repeated",
-    )
-    add("--max-tokens", metavar="N", type=count, default=max_tokens, help=f"default: {max_tokens}")
-    add(
-        "--guidance",
-        metavar="X",
-        type=positive_or_zero,
-        default=0.0,
-        help="for drawn pictures; 0 = off",
-    )
-    add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same answer")
+def sampling_flags(verb: argparse.ArgumentParser) -> None:
+    """How the model chooses its next token. What is not given is None; names are Sampling's."""
+    add = verb.add_argument_group("choosing tokens").add_argument
+    add("--temperature", metavar="T", type=positive_or_zero, help="0 = the likeliest (default: 0)")
+    add("--top-k", metavar="K", type=count, help="of the K likeliest (default: of all)")
+    add("--top-p", metavar="P", type=share, help="of the likeliest that reach P (default: 1)")
+    add("--presence-penalty", metavar="X", type=float, help="against any repetition (default: 0)")
+    add("--frequency-penalty", metavar="X", type=float, help="against each one (default: 0)")
+    add("--stop", metavar="TEXT", action="append", help="end before TEXT; may be repeated")
+    add("--max-tokens", metavar="N", type=count, help="end after N (default: 256)")
+    add("--guidance", metavar="X", type=positive_or_zero, help="of drawn pictures; 1 = none")
+    add("--seed", metavar="N", type=int, help="the same seed gives the same answer (default: 0)")
 
 
 def count(text: str) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from castor.cli.flags import Verbs, add_verb, model_flag, sampling_flags, side_by_side
@@ -38,20 +37,19 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--json", action="store_true", help="print the answer in the Gemini API's form"
     )
-    sampling_flags(verb, max_tokens=256)
+    sampling_flags(verb)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Answer, as it comes."""
-    from castor.cli.answering import document, load_engine, pictures, sampling, speak
+    from castor.cli.answering import document, load_engine, sampling, speak
     from castor.core.content import Document, Turn
     from castor.core.wire import to_wire
 
     words = " ".join(arguments.prompt) if arguments.prompt else _standard_input(arguments.file)
     asked = document(words, arguments.file, system=arguments.system)
     _, model = load_engine(arguments.model)
-    chosen = sampling(arguments, pictures=pictures(model, draw=arguments.draw))
-    answers = model.stream(asked, replace(chosen, grid=arguments.grid))
+    answers = model.stream(asked, sampling(arguments, model, draw=arguments.draw))
     if arguments.json:
         reply = Document((Turn("model", tuple(answers)),))
         print(json.dumps(to_wire(reply), ensure_ascii=False))

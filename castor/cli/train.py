@@ -74,8 +74,8 @@ def measure(recipe: "Recipe", checkpoint: Path, *, out: Path, limit: int) -> Non
     from castor.core.content import Document
     from castor.core.files import write_atomic
     from castor.data.playground import Playground
+    from castor.evals.protocols import DRAWING
     from castor.evals.report import HEADS, rows
-    from castor.sample.choose import Sampling
 
     sources = [part.source for part in recipe.mixture.parts]
     if not all(isinstance(source, Playground) for source in sources):
@@ -85,8 +85,7 @@ def measure(recipe: "Recipe", checkpoint: Path, *, out: Path, limit: int) -> Non
     table(HEADS, rows(scores(engine, names, data=Path("data"), limit=limit, seed=0)))
     if engine.codec is None:
         return
-    sampling = Sampling(pictures="only", max_tokens=80)
-    (reply,) = engine.reply([Document.of(DRAW)], sampling)
+    (reply,) = engine.reply([Document.of(DRAW)], DRAWING)
     for part in reply.turn.parts:
         write_atomic(out / "drawn.png", getattr(part, "data", b""))
         print(f"{DRAW} {out / 'drawn.png'}")

@@ -2,18 +2,31 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from castor.checkpoint import load
-from castor.cli import main
-from castor.cli.answering import document, printable, write_picture
+from castor.cli import main, parser
+from castor.cli.answering import document, load_engine, printable, sampling, write_picture
 from castor.core.content import Document, Media, Text, Turn
 from castor.core.media import media_from_file, open_image
+from castor.evals.protocols import DRAWING
+from castor.sample.choose import Sampling
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BRIEF = ["--max-tokens", "8", "--temperature", "1"]
+
+
+def test_flags_that_are_not_given_are_as_benchmarks_sample(untrained: Path) -> None:
+    model = load_engine(untrained)[1]
+    plain = parser().parse_args(["generate", "x", "--seed", "3", "--stop", "a", "--stop", "b"])
+    drawn = parser().parse_args(["generate", "x", "--draw", "--grid", "16x16", "--top-p", "0.5"])
+    said = Sampling(max_tokens=256, pictures="allowed", seed=3, stop=("a", "b"))
+    assert sampling(plain, model) == said
+    shown = replace(DRAWING, grid=(16, 16), max_tokens=264, top_p=0.5)
+    assert sampling(drawn, model, draw=True) == shown
 
 
 def test_words_come_after_the_files_and_instructions_before() -> None:
