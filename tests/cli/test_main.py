@@ -1,6 +1,7 @@
 """The frame of the command: exit codes, sentences instead of tracebacks, help that stays quick."""
 
 import argparse
+import ast
 import re
 import subprocess
 import sys
@@ -143,3 +144,29 @@ def test_values_of_flags_are_read(kind, text: str, value: object) -> None:
 def test_values_out_of_range_are_refused(kind, text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(text)):
         kind(text)
+
+
+def templates() -> list[str]:
+    """Every text in the package, with … for what is filled in."""
+    found = []
+    for path in (ROOT / "castor").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "…" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_the_messages_that_the_faq_answers_exist() -> None:
+    page = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
+    ours = "\n".join([*templates(), (ROOT / "Makefile").read_text(encoding="utf-8")])
+    ours = ours.replace('" \\\n\t\t"', " ")  # a sentence over two lines of a recipe
+    others = ("ERROR:", "Training starts", "The scores differ")  # pip's, and no messages at all
+    for heading in headings:
+        if heading.startswith(others):
+            continue
+        for piece in heading.split("…"):
+            assert piece.strip() in ours, f"{heading!r}: {piece.strip()!r} is said nowhere"
