@@ -1,0 +1,69 @@
+"""Recipes: what may change when a run resumes, and numbers that are refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from castor.checkpoint import Keep
+from castor.core.recipe import digest, from_json, override, pretty, to_json
+from castor.data.mixture import Mixture, Part
+from castor.data.playground import Playground
+from castor.models.sizes import TINY
+from castor.train.optim import AdamW, Cosine, Muon
+from castor.train.recipe import CodecRecipe, Recipe, StoredVocab, differences
+
+SUMS = Mixture((Part(Playground("sums"), 1.0),))
+RUN = Recipe(name="tiny", model=TINY, steps=10, rows=2, length=32, mixture=SUMS)
+
+
+def test_a_recipe_survives_json_and_changes_by_text() -> None:
+    changed = override(override(RUN, "optimizer=AdamW"), "optimizer.schedule=Cosine")
+    assert changed.optimizer == AdamW(schedule=Cosine())
+    assert from_json(Recipe, to_json(changed)) == changed
+    assert override(RUN, "mixture.parts.0.source.languages=en,de").mixture.names == (
+        "playground/sums/en+de",
+    )
+    assert digest(changed) != digest(RUN) and "peak_lr: 0.002" in pretty(changed)
+
+
+def test_what_changes_nothing_learned_may_differ_on_resuming() -> None:
+    free = replace(RUN, save_every=7, log_every=3, workers=4, keep=Keep(last=9))
+    assert differences(RUN, free) == []
+    nested = replace(RUN, codec=CodecRecipe(name="c", steps=5, rows=2, mixture=SUMS))
+    later = replace(nested, codec=replace(nested.codec, save_every=1))
+    assert differences(nested, later) == []
+
+
+def test_differences_are_told_in_words() -> None:
+    assert differences(RUN, replace(RUN, steps=20)) == ["steps is 10 and not 20"]
+    told = differences(RUN, replace(RUN, optimizer=Muon(peak_lr=0.5), vocab=StoredVocab("v")))
+    assert told[0] == "optimizer.peak_lr is 0.003 and not 0.5"
+    assert "vocab is LearnVocab and not StoredVocab" in told
+    assert "vocab.path is absent and not v" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("steps=0", "steps=0 must be 1 or more"),
+        ("save_every=0", "save_every=0 must be 1 or more"),
+        ("accumulate=3", "rows=2 cannot be cut into accumulate=3"),
+        ("ema=1", "ema=1.0 must be 0"),
+        ("eval_every=-1", r"eval_every=-1 must be 0 \(never\) or more"),
+        ("precision=int8", "Recipe.precision takes bfloat16 or float32; got 'int8'"),
+        ("optimizer=Lion", "Recipe.optimizer takes AdamW or Adafactor or Muon; got 'Lion'"),
+        ("path=x", "Recipe has no field 'path'; it has"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(change: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        override(RUN, change)
+
+
+def test_every_recipe_of_the_package_survives_json() -> None:
+    from castor.recipes import RECIPES
+
+    for recipe in RECIPES.values():
+        assert from_json(type(recipe), to_json(recipe)) == recipe
+        assert Path(recipe.name).parts
