@@ -33,8 +33,6 @@ from castor.train.prepare import Gallery, has_eval, pictures_of
 from castor.train.recipe import CodecRecipe, Recipe, Run
 from castor.train.step import Objective
 
-PASSES = 3  # a backward pass takes twice the arithmetic of a forward pass
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -63,7 +61,8 @@ class Job:
     held_out: Callable[[], Iterable[Any]]  # batches to measure the loss on
     told: Callable[[Any], Tally]  # of a batch
     numbers: Callable[[Sums], dict[str, Any]]
-    work: Callable[[Any, Sums], float]  # of one batch and some sums: operations per step
+    forward: Callable[[Any], int]  # operations of a batch's forward pass, but not of its targets
+    per_target: int  # and of each learned position
     checkpoint: Callable[[Any, int, float | None], Checkpoint | CodecCheckpoint]
 
 
@@ -106,11 +105,6 @@ def model_job(
             for batch in measured.iterate(0):
                 yield batch._replace(sources=numbers[batch.sources])
 
-    def work(batch: Any, sums: Sums) -> float:
-        shapes = jax.eval_shape(partial(decoder.init, config), jax.random.key(0))
-        forward = flops(partial(decoder.hidden, config=config), shapes, batch)
-        return PASSES * (forward + 2 * config.vocab * config.width * sums.learned / sums.steps)
-
     def checkpoint(model: Any, step: int, loss: float | None) -> Checkpoint:
         painter = None if codec is None else (codec.codec, codec.config)
         return Checkpoint(model, config, vocab, painter, to_json(recipe), step, loss)
@@ -125,7 +119,10 @@ def model_job(
         held_out=held_out,
         told=partial(tally, vocab=vocab),
         numbers=partial(next_token_numbers, names=recipe.mixture.names),
-        work=work,
+        forward=partial(
+            _flops, partial(decoder.hidden, config=config), partial(decoder.init, config)
+        ),
+        per_target=2 * config.vocab * config.width,
         checkpoint=checkpoint,
     )
 
@@ -147,9 +144,8 @@ def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
     def told(batch: Pictures) -> Tally:
         return Tally(len(batch.pixels), 0, Sums().source_bytes, {})
 
-    def work(batch: Pictures, sums: Sums) -> float:
-        shapes = jax.eval_shape(partial(init_codec, config), jax.random.key(0))
-        return PASSES * flops(partial(reconstruct, config=config), shapes, batch.pixels)
+    def forward(codec: Any, batch: Pictures) -> Any:
+        return reconstruct(codec, batch.pixels, config=config)
 
     def checkpoint(codec: Any, step: int, loss: float | None) -> CodecCheckpoint:
         return CodecCheckpoint(codec, config, to_json(recipe), step, loss)
@@ -164,9 +160,14 @@ def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
         held_out=held_out,
         told=told,
         numbers=partial(reconstruction_numbers, names=recipe.mixture.names),
-        work=work,
+        forward=partial(_flops, forward, partial(init_codec, config)),
+        per_target=0,
         checkpoint=checkpoint,
     )
+
+
+def _flops(forward: Callable[..., Any], make: Callable[[Array], Any], batch: Any) -> int:
+    return flops(forward, jax.eval_shape(make, jax.random.key(0)), batch)
 
 
 def once(make: Callable[[Array], Any]) -> Callable[[Array], Any]:
