@@ -25,7 +25,7 @@ slow: .venv/dev.stamp
 lint: .venv/dev.stamp
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
-	@.venv/bin/pyright
+	@.venv/bin/pyright --project pyproject.toml
 
 docs: .venv/run.stamp
 	@$(PYTHON) -m castor.cli.reference > docs/cli.md

@@ -21,7 +21,7 @@ from typing import get_args
 import jax
 import numpy as np
 
-from castor.core.content import Media
+from castor.core.content import Media, Text
 from castor.data.clips import Filmed
 from castor.data.images import Cifar10
 from castor.data.loader import Loader
@@ -98,7 +98,8 @@ def vocabulary(data: Path) -> Vocab:
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(books), 600, replace=False)
     pages = (books.document(int(i), rng).turns[0].parts[0] for i in chosen)
-    return learn([page.text for page in pages], size=3072, codes=1000)
+    texts = [page.text for page in pages if isinstance(page, Text)]
+    return learn(texts, size=3072, codes=1000)
 
 
 def blank_codes(media: Media) -> np.ndarray:

@@ -4,7 +4,7 @@ Invariant: a batch is a function of (mixture, data, seed, step). It does not mat
 made before, in which order, or by how many workers, so the state to resume from is a step number.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -148,7 +148,7 @@ class Loader:
         """What the weights of each part's targets are multiplied with in that step."""
         return self._rates.emphases(step)
 
-    def iterate(self, start: int = 0) -> Iterator[Batch]:
+    def iterate(self, start: int = 0) -> Generator[Batch, None, None]:
         """Batches from a step to the last one, made ahead by `workers` processes."""
         if not self.workers or start >= self.steps:
             yield from map(self.batch, range(start, self.steps))
