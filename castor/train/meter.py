@@ -16,6 +16,7 @@ from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally
 from castor.train.step import StepMetrics, TrainState
 
+PASSES = 3  # a backward pass takes twice the arithmetic of a forward pass
 PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
 
 
@@ -29,7 +30,7 @@ class Meter:
         self._flight: tuple[StepMetrics, Tally] | None = None
         self._sums, self._waited, self._skipped = Sums(), 0.0, 0
         self._begun = self._since = 0.0  # of all steps, and of those since the last line
-        self._example: Any = None
+        self._forward = 0
         self._latest: dict[str, float] = {}
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -52,22 +53,22 @@ class Meter:
         self._land()
         self._flight = metrics, self._job.told(batch)
         if not self._begun:  # compiled by now, and the sources are open
+            self._forward = self._job.forward(batch)
             self._begun = self._since = time.perf_counter()
-            self._example = batch
 
     def record(self, n: int, state: TrainState) -> dict[str, Any]:
         """The line of the log at step n; the sums begin anew."""
         norm = float(self._flight[0].gradient_norm) if self._flight else 0.0
         self._land()
         sums, spent = self._sums, time.perf_counter() - self._since
-        work = self._job.work(self._example, sums) if sums.steps else 0.0
+        work = PASSES * (self._forward * sums.steps + self._job.per_target * sums.learned)
         self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
         line = {
             "step": n,
             **self._latest,
             "lr": float(self._rate(n - 1)),
             "gradient_norm": norm,
-            "utilisation": work * sums.steps / spent / self._peak,
+            "utilisation": work / spent / self._peak,
             "seconds": spent,
             "waiting_s": self._waited,
             "skipped": int(state.skipped),

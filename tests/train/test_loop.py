@@ -45,7 +45,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    return {**os.environ, **shared}
+    hurried = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+    return {**os.environ, **shared, "XLA_FLAGS": hurried}
 
 
 def process(environment: dict[str, str], out: Path, what: str, at: int) -> int:
