@@ -4,7 +4,7 @@ Invariant: a batch is a function of (mixture, data, seed, step). It does not mat
 made before, in which order, or by how many workers, so the state to resume from is a step number.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
