@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from castor.models.layers import geglu, product, rms_norm, rotate, turned
+
+
+def random(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(64, 5), (7, 3), (128, 64), (96, 2)])
+def test_turned_is_the_transpose(shape):
+    np.testing.assert_array_equal(turned(random(*shape)), random(*shape).T)
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [(5, 9), (9, 5)])
+def test_the_gradient_of_a_product_is_that_of_a_matrix_product(wide, narrow):
+    x, w, slope = random(6, wide), random(wide, narrow, seed=1), random(6, narrow, seed=2)
+    ours = jax.grad(lambda x, w: (product(x, w) * slope).sum(), (0, 1))(x, w)
+    theirs = jax.grad(lambda x, w: ((x @ w) * slope).sum(), (0, 1))(x, w)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_rms_norm_divides_by_the_root_mean_square():
+    x, scale = random(4, 8), random(8, seed=1)
+    expected = x / np.sqrt((np.asarray(x) ** 2).mean(-1, keepdims=True)) * (1 + scale)[None]
+    np.testing.assert_allclose(rms_norm(x, scale), expected, atol=1e-5)
+
+
+def test_rms_norm_of_bfloat16_is_computed_in_float32():
+    x = (random(4, 8) * 1e4).astype(jnp.bfloat16)
+    ours = rms_norm(x, jnp.zeros(8, jnp.bfloat16))
+    exact = rms_norm(x.astype(jnp.float32), jnp.zeros(8))
+    assert ours.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(ours, exact.astype(jnp.bfloat16))
+
+
+def test_rotation_keeps_lengths_and_makes_scores_depend_on_distance_alone():
+    q, k = random(1, 1, 1, 16), random(1, 1, 1, 16, seed=1)
+
+    def ahead(x: jax.Array, at: int) -> jax.Array:
+        return rotate(x, jnp.array([[at]]), base=10_000.0)
+
+    def score(at: int, to: int) -> float:
+        return float((ahead(q, at) * ahead(k, to)).sum())
+
+    assert score(7, 3) == pytest.approx(score(104, 100), abs=1e-3)
+    assert score(7, 3) != pytest.approx(score(7, 4), abs=1e-3)
+    length = np.linalg.norm(ahead(q, 50))
+    assert length == pytest.approx(np.linalg.norm(q), rel=1e-5)
+
+
+def test_rotation_pairs_a_dimension_with_the_one_half_a_head_further():
+    x = jnp.zeros((1, 1, 1, 4)).at[0, 0, 0, 0].set(1.0)
+    ahead = rotate(x, jnp.array([[1]]), base=10_000.0)[0, 0, 0]
+    np.testing.assert_allclose(ahead, [np.cos(1), 0, np.sin(1), 0], atol=1e-6)
+
+
+def test_geglu_is_a_gated_feed_forward_layer():
+    x, gate, up, down = (random(*s, seed=i) for i, s in enumerate([(3, 4), (4, 6), (4, 6), (6, 4)]))
+    g = np.asarray(x @ gate)
+    opened = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3)))
+    expected = (opened * np.asarray(x @ up)) @ np.asarray(down)
+    np.testing.assert_allclose(geglu(x, gate, up, down), expected, atol=1e-5)
