@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from castor.core.content import Media, Text, Turn
-from castor.core.files import read_bytes
 from castor.core.media import open_image, open_video, png
 from castor.data.images import Emoji
+from castor.data.index import Shelf
 from castor.data.playground.spec import Playground, Task
 from castor.data.sounds import Fsdd
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 WORLDS: tuple[tuple[Task, int, str], ...] = (  # task, number in the eval split, name of the file
     ("shapes", 5, "shapes.png"),
     ("describe", 3, "scene.png"),
-    ("sounds", 3, "tone.wav"),
+    ("sounds", 0, "tone.wav"),
     ("motion", 7, "moving.gif"),
     ("sums", 2, ""),
     ("draw", 6, "drawing.png"),
@@ -75,10 +75,9 @@ def readable(medium: Media) -> bytes:
 
 
 def emoji(folder: Path) -> dict[str, Any]:
-    """One record of the emoji's eval split."""
+    """One record of the emoji's eval split, in the size that the model knows them in."""
     found = next(r for r in index(folder) if r["caption"] == EMOJI and r["split"] == "eval")
-    cut = f"#{found['offset']},{found['length']}"
-    (HERE / "emoji.png").write_bytes(read_bytes(f"{folder / found['file']}{cut}"))
+    (HERE / "emoji.png").write_bytes(readable(Shelf(folder, side=Emoji.side).medium(found)))
     return record("emoji.png", Emoji.asks["name"][0], EMOJI, origin=f"noto_emoji/{found['id']}")
 
 
