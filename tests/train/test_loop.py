@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small import CODEC, DRAWINGS, NOWHERE, TEXT
+from train.small import CODEC, DRAWINGS, NOWHERE, TEXT
 
 from castor.checkpoint import Keep, checkpoints, load, load_codec
 from castor.core.recipe import from_json
