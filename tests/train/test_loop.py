@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from train.small import CODEC, DRAWINGS, NOWHERE, TEXT
 
 from castor.checkpoint import Keep, checkpoints, load, load_codec
 from castor.core.recipe import from_json
@@ -26,6 +25,7 @@ from castor.train.loop import train
 from castor.train.metrics import read
 from castor.train.optim import AdamW
 from castor.train.recipe import LearnVocab, Recipe, StoredCodec, StoredVocab
+from train.small import CODEC, DRAWINGS, NOWHERE, TEXT
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 
