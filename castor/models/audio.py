@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int, PRNGKeyArray
 
 from castor.core.batch import Signal, Slots
 from castor.models.attention import attend
-from castor.models.layers import matrix, rms_norm, rotate
+from castor.models.layers import gelu, lookup, matrix, product, rms_norm, rotate
 from castor.models.sizes import AudioConfig
 
 RATE = 16_000  # samples a second [report]
@@ -127,11 +127,12 @@ def encode_audio(
     B, M = slots.values.shape[:2]
     dtype = encoder.norm.dtype
     x = jnp.asarray(slots.values).reshape(B * M, REACH, config.mels, 1).astype(dtype)
-    x = jax.nn.gelu(_convolve(x, encoder.first))
-    x = jax.nn.gelu(_convolve(x, encoder.second))
-    x = x.reshape(B * M, -1) @ encoder.stem + encoder.table[slots.places[..., 1].reshape(-1)]
+    x = gelu(_convolve(x, encoder.first))
+    x = gelu(_convolve(x, encoder.second))
+    times = jnp.asarray(slots.places[..., 1]).reshape(-1)
+    x = product(x.reshape(B * M, -1), encoder.stem) + lookup(encoder.table, times)
     x = _conform(encoder.blocks, x.reshape(B, M, -1), slots, heads=config.heads)
-    return (rms_norm(x.reshape(B * M, -1), encoder.norm) @ encoder.out).reshape(B, M, -1)
+    return product(rms_norm(x.reshape(B * M, -1), encoder.norm), encoder.out).reshape(B, M, -1)
 
 
 def _convolve(
@@ -148,7 +149,7 @@ def _convolve(
         ],
         axis=-1,
     )
-    flat = patches.reshape(-1, weights.shape[0]) @ weights
+    flat = product(patches.reshape(-1, weights.shape[0]), weights)
     return flat.reshape(x.shape[0], times, bins, -1)
 
 
@@ -184,10 +185,11 @@ def _conform(
 
     def layer(x: Array, block: Conformer) -> tuple[Array, None]:
         x = x + 0.5 * _feed(x, block.first_norm, block.first_up, block.first_down)
-        qkv = rms_norm(x, block.attention_norm).reshape(B * M, W) @ block.wqkv
+        qkv = product(rms_norm(x, block.attention_norm).reshape(B * M, W), block.wqkv)
         q, k, v = jnp.split(qkv.reshape(B, M, 3 * heads, W // heads), 3, axis=2)
         q, k = rotate(q, times, base=10_000.0), rotate(k, times, base=10_000.0)
-        x = x + (attend(q, k, v, mask=mask).reshape(B * M, W) @ block.wo).reshape(B, M, W)
+        mixed = attend(q, k, v, mask=mask).reshape(B * M, W)
+        x = x + product(mixed, block.wo).reshape(B, M, W)
         x = x + _mix(block, x, owners)
         x = x + 0.5 * _feed(x, block.last_norm, block.last_up, block.last_down)
         return rms_norm(x, block.norm), None
@@ -200,14 +202,14 @@ def _mix(
 ) -> Float[Array, "B M W"]:
     """A gated depthwise convolution over five slots that never crosses into another sound."""
     B, M, W = x.shape
-    gated = jax.nn.glu(rms_norm(x, block.mix_norm).reshape(B * M, W) @ block.mix_in)
+    gated = jax.nn.glu(product(rms_norm(x, block.mix_norm).reshape(B * M, W), block.mix_in))
     wide = jnp.pad(gated.reshape(B, M, W), ((0, 0), (2, 2), (0, 0)))
     around = jnp.pad(owners, ((0, 0), (2, 2)))
     total = jnp.zeros_like(x)
     for i in range(5):
         same = (around[:, i : i + M] == owners)[:, :, None]
         total = total + jnp.where(same, wide[:, i : i + M], 0) * block.kernel[i][None, None, :]
-    return (jax.nn.silu(total).reshape(B * M, W) @ block.mix_out).reshape(B, M, W)
+    return product(jax.nn.silu(total).reshape(B * M, W), block.mix_out).reshape(B, M, W)
 
 
 def _feed(
@@ -217,7 +219,7 @@ def _feed(
     down: Float[Array, "F W"],
 ) -> Float[Array, "B M W"]:
     flat = rms_norm(x, norm).reshape(-1, x.shape[-1])
-    return (jax.nn.silu(flat @ up) @ down).reshape(x.shape)
+    return product(jax.nn.silu(product(flat, up)), down).reshape(x.shape)
 
 
 def _mel(hz: float) -> float:

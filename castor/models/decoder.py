@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 from castor.core.batch import Batch, Slots
 from castor.models.attention import attend, causal
 from castor.models.cache import Cache, LayerCache, append, written
-from castor.models.layers import geglu, matrix, product, rms_norm, rotate
+from castor.models.layers import geglu, lookup, matrix, product, rms_norm, rotate
 from castor.models.modality import encode, init_encoders
 from castor.models.sizes import Layer, ModelConfig
 
@@ -129,7 +129,7 @@ def embed(
     """Scaled embeddings of the tokens, with encoded media in the places of their slots."""
     table = model.decoder.embedding
     scale = jnp.asarray(table.shape[1] ** 0.5, table.dtype)
-    x = table[tokens] * scale
+    x = lookup(table, tokens) * scale
     rows = jnp.arange(tokens.shape[0])[:, None]
     for kind, slots in sorted(media.items()):
         states = encode(model.encoders[kind], slots, config=config).astype(x.dtype)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from castor.core.batch import Signal, Slots
 from castor.models.encoder import EncoderBlock, init_encoder_block, look_around
-from castor.models.layers import matrix, rms_norm
+from castor.models.layers import gelu, lookup, matrix, product, rms_norm
 from castor.models.sizes import ImageConfig
 
 
@@ -116,11 +116,11 @@ def encode_image(
     places = slots.places[:, :, None, :] * config.pool
     x_places = (places[..., 0] + fine % config.pool).reshape(-1)
     y_places = (places[..., 1] + fine // config.pool).reshape(-1)
-    x = x + encoder.x_table[x_places] + encoder.y_table[y_places]
+    x = x + lookup(encoder.x_table, x_places) + lookup(encoder.y_table, y_places)
     blocks = jnp.repeat(slots.blocks, k2, axis=1)
     x = look_around(encoder.blocks, x.reshape(B, M * k2, -1), blocks, heads=config.heads)
     pooled = x.reshape(B * M, k2, -1).mean(axis=1)
-    return (rms_norm(pooled, encoder.norm) @ encoder.out).reshape(B, M, -1)
+    return product(rms_norm(pooled, encoder.norm), encoder.out).reshape(B, M, -1)
 
 
 def _init_stem(config: ImageConfig, key: PRNGKeyArray) -> Stem | Array:
@@ -141,15 +141,15 @@ def _init_stem(config: ImageConfig, key: PRNGKeyArray) -> Stem | Array:
 def _stem(stem: Stem | Array, windows: Float[Array, "R span span 3"]) -> Float[Array, "R W"]:
     R, span = windows.shape[:2]
     if not isinstance(stem, Stem):
-        return windows.reshape(R, -1) @ stem
+        return product(windows.reshape(R, -1), stem)
     half = span // 2
     folded = windows.reshape(R, half, 2, half, 2, 3).transpose(0, 1, 3, 2, 4, 5)
-    x = jax.nn.gelu(convolve(folded.reshape(R, half, half, 12), stem.first, size=3, stride=1))
-    x = jax.nn.gelu(convolve(x, stem.second, size=4, stride=2))
+    x = gelu(convolve(folded.reshape(R, half, half, 12), stem.first, size=3, stride=1))
+    x = gelu(convolve(x, stem.second, size=4, stride=2))
     side = x.shape[1]
     flat = x.reshape(R * side * side, -1)
-    flat = flat + jax.nn.gelu(flat @ stem.mix)
-    return flat.reshape(R, -1) @ stem.out
+    flat = flat + gelu(product(flat, stem.mix))
+    return product(flat.reshape(R, -1), stem.out)
 
 
 def convolve(
@@ -163,5 +163,5 @@ def convolve(
     patches = jnp.concatenate(
         [x[:, rows, columns] for rows in reach[:size] for columns in reach[size:]], axis=-1
     )
-    flat = patches.reshape(-1, weights.shape[0]) @ weights
+    flat = product(patches.reshape(-1, weights.shape[0]), weights)
     return flat.reshape(x.shape[0], down, across, -1)

@@ -24,6 +24,28 @@ def matrix(key: PRNGKeyArray, *shape: int, scale: float = 1.0) -> Float[Array, "
     return jax.random.normal(key, shape, jnp.float32) * (scale * shape[-2] ** -0.5)
 
 
+@jax.custom_vjp
+def lookup(table: Float[Array, "V D"], ids: Int[Array, "*shape"]) -> Float[Array, "*shape D"]:
+    """The table's rows of these ids. Gradients add up in float32.
+
+    In bfloat16 they would stop growing after some 200 occurrences of the same id.
+    """
+    return table[ids]
+
+
+def _lookup_forward(table: Array, ids: Array) -> tuple[Array, tuple[Array, Array]]:
+    return table[ids], (table, ids)
+
+
+def _lookup_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, None]:
+    table, ids = kept
+    total = jnp.zeros(table.shape, jnp.float32).at[ids].add(given.astype(jnp.float32))
+    return total.astype(table.dtype), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
+
+
 @recomputed
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"]) -> Float[Array, "... D"]:
     """x over its root mean square, times (1 + scale), in x's type.
@@ -50,6 +72,15 @@ def rotate(
     left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     ahead = jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
     return ahead.astype(x.dtype)
+
+
+@recomputed
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The tanh-approximated GELU, computed in float32: in bfloat16 a CPU takes 3 times as long.
+
+    Paper: Hendrycks & Gimpel 2016, arXiv:1606.08415.
+    """
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
 def geglu(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Int32
 from castor.core.batch import Batch, Slots
 from castor.tokens.render import Tokens
 
-LEAST_LENGTH = 64  # shortest row that is compiled for; lengths then grow by powers of two
+LEAST_LENGTH = 32  # shortest row that is compiled for; lengths then grow by powers of two
 
 
 class Rows(NamedTuple):

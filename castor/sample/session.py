@@ -134,11 +134,17 @@ class Session:
 
     def _make_room(self, steps: int) -> None:
         cache, longest = self._running.cache, max(self._lengths)
-        if cache.room >= longest + self._said + steps:
+        whole = _room(longest + int(self._most.max()))
+        room = max(min(whole, AMPLE), _room(longest + self._said + steps))
+        if cache.room >= room:  # made at once where it is small: each size compiles `run` anew
             return
-        whole = bucket(longest + int(self._most.max()), least=LEAST_LENGTH)
-        room = max(min(whole, AMPLE), bucket(longest + self._said + steps, least=LEAST_LENGTH))
         self._running = self._running._replace(cache=grown(cache, room=room))
+
+
+def _room(positions: int) -> int:
+    """The next power of two, or three quarters of it: attention reads what is empty too."""
+    whole = bucket(positions, least=2 * LEAST_LENGTH)
+    return whole * 3 // 4 if positions <= whole * 3 // 4 else whole
 
 
 def _keys(seed: int, numbers: Sequence[int]) -> jax.Array:

@@ -18,7 +18,8 @@ from castor.models.image_codec import Codec, CodecConfig, reconstruct
 from castor.models.layers import turned
 from castor.models.sizes import ModelConfig
 
-CHUNK = 512  # positions whose logits exist at once
+CHUNK = 512  # most positions whose logits exist at once
+LOGITS = 2**26  # most logits that do: 256,000 ids for 256 positions at once
 SOURCES = 64  # most sources of a mixture; sums are kept for each
 
 
@@ -113,7 +114,7 @@ def _forward(
     nats, marks, d_states, d_table = _by_chunks(
         states, table, targets, weights, z_loss, gradients=True
     )
-    return (nats, marks), (d_states, d_table, targets, weights)
+    return (nats, marks), (d_states, d_table.astype(table.dtype), targets, weights)
 
 
 def _backward(
@@ -122,7 +123,7 @@ def _backward(
     d_states, d_table, targets, weights = kept
     scale = given[0]
     flat = np.zeros(targets.shape, jax.dtypes.float0)
-    scaled = (d_states * scale.astype(d_states.dtype), (d_table * scale).astype(d_states.dtype))
+    scaled = (d_states * scale.astype(d_states.dtype), d_table * scale.astype(d_table.dtype))
     return (*scaled, flat, jnp.zeros_like(weights))
 
 
@@ -133,7 +134,7 @@ def _by_chunks(
     states: Array, table: Array, targets: Array, weights: Array, z_loss: float, *, gradients: bool
 ) -> tuple[Array, Marks, Array, Array]:
     R, D = states.shape
-    chunk = min(CHUNK, R)
+    chunk = min(CHUNK, R, max(LOGITS // table.shape[0] // 128 * 128, 128))
     learned_first = jnp.argsort(weights <= 0, stable=True).astype(jnp.int32)
     order = jnp.concatenate([learned_first, jnp.full((-R) % chunk, R, jnp.int32)])
     chunks = (jnp.sum(weights > 0, dtype=jnp.int32) + chunk - 1) // chunk

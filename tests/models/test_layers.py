@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.models.layers import geglu, product, rms_norm, rotate, turned
+from castor.models.layers import geglu, lookup, product, rms_norm, rotate, turned
 
 
 def random(*shape: int, seed: int = 0) -> jax.Array:
@@ -65,3 +65,10 @@ def test_geglu_is_a_gated_feed_forward_layer():
     opened = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3)))
     expected = (opened * np.asarray(x @ up)) @ np.asarray(down)
     np.testing.assert_allclose(geglu(x, gate, up, down), expected, atol=1e-5)
+
+
+def test_the_gradient_of_a_row_looked_up_often_does_not_stop_growing_in_bfloat16():
+    table, ids = jnp.zeros((4, 2), jnp.bfloat16), jnp.zeros(4096, jnp.int32)
+    grads = jax.grad(lambda t: (lookup(t, ids) * jnp.bfloat16(0.01)).sum())(table)
+    np.testing.assert_allclose(grads[0].astype(jnp.float32), 41, rtol=0.01)
+    assert not np.asarray(grads[1:]).any()
