@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+MACHINE = "machine.json"  # in a run: what it was trained on
+
 
 def about() -> dict[str, str]:
     """Processor, devices and versions, in words."""

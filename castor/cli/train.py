@@ -1,19 +1,20 @@
 """`castor train`: a recipe, from files to weights, resuming by itself."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from castor.cli.flags import Verbs, add_verb, count, data_flag, set_flag
 
 if TYPE_CHECKING:
-    from castor.train.recipe import Recipe
+    from castor.train.recipe import CodecRecipe, Recipe
 
 MORE = """\
 A run that was stopped or killed goes on from its last checkpoint, and ends with the weights that it
-would have had. Ctrl-C and SIGTERM save first. A model that learns from generated data alone is
-measured at the end, and draws a picture."""
-PROBLEMS = 200  # of each benchmark at the end of a run
+would have had. Ctrl-C and SIGTERM save first. A codec, and a model that learns from generated data
+alone, is measured at the end; the model draws a picture too."""
+PROBLEMS = 200  # of each benchmark at the end of a run, or pictures
 MEASURED = {  # task of the playground: benchmark
     "shapes": "shapes",
     "charts": "charts",
@@ -43,14 +44,16 @@ def add(verbs: Verbs) -> None:
         metavar="N",
         type=count,
         default=PROBLEMS,
-        help=f"problems of each benchmark at the end, 0 = none (default: {PROBLEMS})",
+        help=f"problems of each benchmark, or pictures, at the end; 0 = none (default: {PROBLEMS})",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, say where it is, and measure what can be measured without data."""
     from castor.cli.live import Live
+    from castor.cli.machine import MACHINE, about
     from castor.cli.recipes import chosen
+    from castor.core.files import write_atomic
     from castor.train.loop import CURVES, train
     from castor.train.recipe import CodecRecipe
 
@@ -58,12 +61,40 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
     with Live() as live:
         checkpoint = train(recipe, data=arguments.data, out=out, report=live.show)
+    write_atomic(out / MACHINE, (json.dumps(about(), indent=1) + "\n").encode())
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
-    if isinstance(recipe, CodecRecipe):
+    if not arguments.limit:
         return
-    if arguments.limit:
+    if isinstance(recipe, CodecRecipe):
+        measure_codec(recipe, checkpoint, data=arguments.data, limit=arguments.limit)
+    else:
         measure(recipe, checkpoint, out=out, limit=arguments.limit)
-    print(f"go on with: castor chat --model {out}")
+        print(f"go on with: castor chat --model {out}")
+
+
+def measure_codec(recipe: "CodecRecipe", checkpoint: Path, *, data: Path, limit: int) -> None:
+    """How close held-out pictures of each source come back, and how many codes they use."""
+    from itertools import islice
+
+    import numpy as np
+
+    from castor.checkpoint import load_codec
+    from castor.cli.screen import table
+    from castor.core.media import open_image
+    from castor.evals.reconstruction import through
+    from castor.train.prepare import pictures_of
+
+    found = load_codec(checkpoint)
+    rows = []
+    for part in recipe.mixture.parts:
+        held_out = islice(pictures_of(part, data, "eval"), limit)
+        pictures = [open_image(picture.data, picture.mime) for picture in held_out]
+        if pictures:
+            back = through(found.codec, np.stack(pictures), config=found.config)
+            used = f"{back.used} of {found.config.codes}"
+            figures = (f"{np.mean(back.psnr_db):.1f}", used, f"{back.perplexity:.0f}")
+            rows.append((part.source.name, str(len(pictures)), *figures))
+    table(("held out", "pictures", "PSNR in dB", "codes used", "perplexity"), rows)
 
 
 def measure(recipe: "Recipe", checkpoint: Path, *, out: Path, limit: int) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from jaxtyping import UInt8
 
 from castor.core.content import Document, Media, Text, Turn
 from castor.core.media import open_image
 from castor.data.playground.readback import score_drawing
 from castor.evals.benchmark import Mark, Problem
 from castor.evals.metrics import exact_match, normalise, word_errors
-from castor.models.image_codec import reconstruct
+from castor.evals.reconstruction import Through, through
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine, Reply
 
@@ -99,13 +100,18 @@ def reconstructions(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     Raises:
         ValueError: the model has no codec.
     """
-    if engine.codec is None:
-        raise ValueError("this model cannot draw: it has no picture codec to measure")
-    codec, config = engine.codec
-    pixels = np.stack([problem.truth for problem in problems])
-    back = np.asarray(reconstruct(codec, pixels, config=config).pixels)
-    error = (np.clip(back, 0, 1) - pixels.astype(np.float32) / 255) ** 2
-    return [Mark(float(-10 * np.log10(max(e.mean(), 1e-10))), 1) for e in error]
+    found = _through(engine, np.stack([problem.truth for problem in problems]))
+    return [Mark(decibels, 1) for decibels in found.psnr_db.tolist()]
+
+
+def codes_in_use(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """Of all codes that the codec has, those that occur in a set of pictures.
+
+    Raises:
+        ValueError: the model has no codec.
+    """
+    used = [_through(engine, problem.truth).used for problem in problems]
+    return [Mark(count, len(engine.vocab.codes)) for count in used]
 
 
 def said(reply: Reply) -> str:
@@ -119,6 +125,13 @@ def _replies(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
 
 def _drawn(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
     return engine.reply([p.prompt for p in problems], DRAWING)
+
+
+def _through(engine: Engine, pixels: UInt8[np.ndarray, "n s t 3"]) -> Through:
+    if engine.codec is None:
+        raise ValueError("this model cannot draw: it has no picture codec to measure")
+    codec, config = engine.codec
+    return through(codec, pixels, config=config)
 
 
 def _turn(text: str) -> Turn:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from castor.evals.metrics import Estimate
 from castor.evals.run import Outcome
@@ -34,6 +35,22 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 def as_json(outcomes: Sequence[Outcome], *, about: dict[str, str]) -> str:
     """All figures with the model, hardware and seed that they were obtained with."""
     return json.dumps({**about, "outcomes": [o.record() for o in outcomes]}, indent=2)
+
+
+def from_json(record: dict[str, Any]) -> list[Outcome]:
+    """The outcomes in what `as_json` wrote.
+
+    Raises:
+        KeyError, TypeError: it was not written by `as_json`.
+    """
+    estimates = ("score", "shuffled", "blank")
+    return [
+        Outcome(
+            **{k: v for k, v in told.items() if k not in estimates},
+            **{k: Estimate(*told[k]) if k in told else None for k in estimates},
+        )
+        for told in record["outcomes"]
+    ]
 
 
 def shown(value: float, unit: str) -> str:

@@ -86,7 +86,9 @@ def run(
 
 
 def estimate(marks: Sequence[Mark], *, seed: int) -> Estimate:
-    """Right-or-wrong marks give a Wilson interval, all others a bootstrap."""
+    """Right-or-wrong marks give a Wilson interval, as does one count alone; others a bootstrap."""
+    if len(marks) == 1 and 0 <= marks[0].part <= marks[0].whole and marks[0].part % 1 == 0:
+        return proportion(marks[0].part, int(marks[0].whole))
     if all(m.whole == 1 and m.part in (0, 1) for m in marks):
         return proportion(sum(m.part for m in marks), len(marks))
     return ratio([m.part for m in marks], [m.whole for m in marks], seed=seed)

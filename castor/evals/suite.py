@@ -77,6 +77,12 @@ def unseen_pictures(data: Path) -> list[Problem]:
     ]
 
 
+def unseen_together(data: Path) -> list[Problem]:
+    """The same pictures, as one set."""
+    pictures = [problem.truth for problem in unseen_pictures(data)]
+    return [Problem(Document.of(), "", truth=np.stack(pictures))] if pictures else []
+
+
 def _asked(document: Document) -> Document:
     return replace(document, turns=document.turns[:-1])
 
@@ -158,6 +164,12 @@ SUITE = _table(
         protocols.reconstructions,
         what="unseen 64-pixel drawings through the codec",
         unit="dB",
+    ),
+    Benchmark(
+        "codebook",
+        unseen_together,
+        protocols.codes_in_use,
+        what="codes that those drawings use",
     ),
     Benchmark("draw", scenes, protocols.drawings, what="attributes of drawn scenes, read back"),
     Benchmark(

@@ -45,10 +45,11 @@ def test_train_changes_the_recipe_and_names_what_it_wrote(
     assert f"castor chat --model {tmp_path}" in shown
 
 
-def test_a_codec_is_not_talked_to(trained: list[Recipe | CodecRecipe], capsys) -> None:
-    assert main(["train", "codec"]) == 0
+def test_a_codec_is_measured_and_not_talked_to(trained: list[Recipe | CodecRecipe], capsys) -> None:
+    assert main(["train", "tiny_codec", "--limit", "3"]) == 0
     assert isinstance(trained[0], CodecRecipe)
-    assert "chat" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "chat" not in shown and "PSNR in dB" in shown and " of 1000" in shown
 
 
 def test_a_run_that_needs_no_data_is_measured_and_draws(

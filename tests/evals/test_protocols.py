@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from castor.core.content import Document, Media, Text, Turn
-from castor.core.media import open_image
+from castor.core.media import open_image, png
 from castor.data.playground import Playground
 from castor.data.playground.readback import score_drawing
 from castor.evals import protocols
@@ -99,6 +99,15 @@ def test_a_perfect_codec_is_measured_in_decibels(engine: Engine):
     marks = protocols.reconstructions(engine, problems)
     assert len(marks) == 2
     assert all(0 < m.part < 30 and m.whole == 1 for m in marks)
+
+
+def test_codes_in_use_are_counted_over_the_whole_set(engine: Engine):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    together = Problem(Document.of(), "", truth=pictures)
+    (mark,) = protocols.codes_in_use(engine, [together])
+    each = [np.unique(engine.codes(Media("image/png", png(p)))) for p in pictures]
+    assert mark.part == len(np.unique(np.concatenate(each)))
+    assert mark.whole == len(engine.vocab.codes)
 
 
 def test_recognition_shows_the_model_what_it_drew(engine: Engine, monkeypatch: pytest.MonkeyPatch):

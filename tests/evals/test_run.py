@@ -9,7 +9,7 @@ from castor.core.media import ppm
 from castor.evals.benchmark import Benchmark, Mark, Problem
 from castor.evals.controls import media_of
 from castor.evals.metrics import Estimate
-from castor.evals.report import HEADS, as_json, markdown, rows
+from castor.evals.report import HEADS, as_json, from_json, markdown, rows
 from castor.evals.run import Outcome, estimate, run
 from castor.sample.engine import Engine
 
@@ -133,3 +133,8 @@ def test_json_says_what_was_measured_with_what():
     assert record["model"] == "demo"
     assert record["outcomes"][0]["score"] == [0.945, 0.904, 0.969]
     assert "blank" not in record["outcomes"][0]
+
+
+def test_outcomes_come_back_from_json():
+    outcomes = [OUTCOME, BITS]
+    assert from_json(json.loads(as_json(outcomes, about={}))) == outcomes
