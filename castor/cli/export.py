@@ -22,13 +22,29 @@ def add(verbs: Verbs) -> None:
         default="bfloat16",
         help="the type of the weights (default: bfloat16)",
     )
+    verb.add_argument(
+        "--scores",
+        metavar="FILE",
+        type=Path,
+        help="what `castor eval --json` printed, for the model card",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write, and say what was written."""
-    from castor.checkpoint import load, write
-    from castor.cli.screen import in_bytes
+    """Write the weights and a card from the run's records, and say what was written.
 
-    write(arguments.out, load(arguments.run_dir), precision=arguments.precision)
+    Raises:
+        ValueError: there is no such model, or the scores cannot be read.
+    """
+    from castor.checkpoint import HEAD, load, write
+    from castor.cli.card import NAME, card
+    from castor.cli.screen import in_bytes
+    from castor.core.files import write_atomic
+
+    given = arguments.run_dir
+    found, run_dir = load(given), given.parent if (given / HEAD).exists() else given
+    text = card(found, run=run_dir, scores=arguments.scores)
+    write(arguments.out, found, precision=arguments.precision)
+    write_atomic(arguments.out / NAME, text.encode())
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({in_bytes(size)})")

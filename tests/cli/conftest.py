@@ -7,9 +7,11 @@ import jax
 import pytest
 
 from castor.checkpoint import Checkpoint, save
+from castor.core.recipe import to_json
 from castor.models.decoder import init
 from castor.models.image_codec import CodecConfig, init_codec
 from castor.models.sizes import AudioConfig, ImageConfig, ModelConfig
+from castor.recipes import RECIPES
 from castor.tokens.learn import learn
 
 CODEC = CodecConfig(width=24, heads=2, encoder_layers=1, decoder_layers=1, side=32)
@@ -33,7 +35,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     key = jax.random.key(0)
     model, codec = jax.jit(partial(init, config))(key), jax.jit(partial(init_codec, CODEC))(key)
-    checkpoint = Checkpoint(model, config, vocab, (codec, CODEC), {"name": "none"}, 3)
+    checkpoint = Checkpoint(model, config, vocab, (codec, CODEC), to_json(RECIPES["tiny"]), 3)
     run = tmp_path_factory.mktemp("run")
     save(run, checkpoint)
     return run

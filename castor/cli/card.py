@@ -1,0 +1,124 @@
+"""A model's card: what it is, how it was made and what it scored, from the records of its run."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from castor.checkpoint import Checkpoint
+from castor.cli.machine import MACHINE
+from castor.core.recipe import digest, from_json
+from castor.data.sources import RESEARCH, licence
+from castor.evals.report import from_json as outcomes_of
+from castor.evals.report import markdown
+from castor.train.loop import METRICS
+from castor.train.metrics import read
+from castor.train.recipe import CodecRecipe, Recipe
+
+if TYPE_CHECKING:
+    from castor.data.mixture import Part
+
+NAME, SCORES = "README.md", "scores.json"
+BEGIN, END = "<!-- results: begin (castor export) -->", "<!-- results: end -->"
+LIMITS = """\
+## What it is good for, and what not
+
+It shows every part of Castor at work at a size that a laptop trains in an afternoon: questions like
+those of its sources, in their wordings. It knows nothing of the world beyond them, it is no
+assistant, it was not made safe, and what it says outside of its tasks means nothing. Names of emoji
+that show people carry the choices of those who named them."""
+
+
+def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
+    """The card of a checkpoint as Markdown; `run` is where its metrics are, `scores` what
+    `castor eval --json` printed.
+
+    Raises:
+        ValueError: the checkpoint is not from a recipe, or the scores are not such a file.
+    """
+    recipe = from_json(Recipe, found.recipe)
+    sections = [_model(found, recipe), _training(recipe, run), _sources(recipe.mixture.parts)]
+    if scores is not None:
+        sections.append(_scores(scores))
+    return "\n\n".join([*sections, LIMITS]) + "\n"
+
+
+def _model(found: Checkpoint, recipe: Recipe) -> str:
+    weights = _count(found.model)
+    config = found.config
+    says = "text" if found.codec is None else "text and pictures"
+    drawn = "" if found.codec is None else f", and {_millions(_count(found.codec[0]))} of its codec"
+    return (
+        f"# {recipe.name}\n\n"
+        f"A decoder with {_millions(weights)} weights{drawn}: pictures, sound, clips and text in, "
+        f"{says} out. {config.layers} layers of width {config.width}, {config.vocab:,} ids, "
+        f"{config.context} positions."
+    )
+
+
+def _training(recipe: Recipe, run: Path) -> str:
+    rows = [("recipe", f"`{recipe.name}`, digest `{digest(recipe)}`, seed {recipe.seed}")]
+    if isinstance(recipe.codec, CodecRecipe):
+        spent = _spent(run / "codec")
+        rows.append(
+            ("codec", f"{recipe.codec.steps:,} steps of {recipe.codec.rows} pictures{spent}")
+        )
+    tokens = recipe.rows * recipe.length
+    rows.append(("model", f"{recipe.steps:,} steps of {tokens:,} tokens{_spent(run)}"))
+    if (run / MACHINE).exists():
+        rows.append(("machine", _machine(json.loads((run / MACHINE).read_text()))))
+    rows.append(("again", f"`castor train {recipe.name} --data DIR --out RUN`"))
+    return "## How it was made\n\n" + _table(("", ""), rows)
+
+
+def _sources(parts: tuple["Part", ...]) -> str:
+    total = sum(part.share for part in parts)
+    rows = [
+        (part.source.name, f"{100 * part.share / total:.1f} %", licence(part.source))
+        for part in sorted(parts, key=lambda part: -part.share)
+    ]
+    closed = [row[0] for row in rows if row[2] == RESEARCH]
+    warning = f"\n\n**Not to be shipped**: {', '.join(closed)} may be used for research only."
+    table = _table(("source", "share of tokens", "licence"), rows)
+    return (
+        "## What it learned from\n\nWhere each source comes from is in `docs/data.md`.\n\n"
+        f"{table}{warning if closed else ''}"
+    )
+
+
+def _scores(path: Path) -> str:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        outcomes = outcomes_of(record)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what `castor eval --json` prints: {error}") from None
+    return (
+        f"## What it scores\n\nHeld-out data, greedy decoding, seed {record['seed']}; "
+        f"{_machine(record)}.\n\n{BEGIN}\n{markdown(outcomes)}{END}"
+    )
+
+
+def _spent(run: Path) -> str:
+    """How long the steps of a run took, as its metrics tell."""
+    seconds = sum(line.get("seconds") or 0.0 for line in read(run / METRICS))
+    return f", {seconds / 60:.0f} minutes" if seconds else ""
+
+
+def _machine(record: dict[str, Any]) -> str:
+    devices = "" if record["devices"] == "1 x cpu" else f", {record['devices']}"
+    return f"{record['processor']}, {record['cores']} cores{devices}, jax {record['jax']}"
+
+
+def _count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} million"
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,0 +1,75 @@
+"""The model card: every figure in it is one of the run's records."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from castor.checkpoint import Checkpoint, load
+from castor.cli.card import BEGIN, END, card
+from castor.cli.machine import MACHINE
+from castor.core.recipe import digest, to_json
+from castor.evals.metrics import Estimate
+from castor.evals.report import as_json
+from castor.evals.run import Outcome
+from castor.recipes import RECIPES
+
+MACHINERY = {"processor": "Abacus", "cores": "2", "devices": "1 x cpu", "jax": "0.12"}
+SUMS = Outcome("sums", "arithmetic", "share", "higher", 9, Estimate(0.5, 0.4, 0.6), None, None, 3)
+
+
+@pytest.fixture
+def found(untrained: Path) -> Checkpoint:
+    return load(untrained)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's folder with an hour of steps in its metrics."""
+    lines = [{"step": 10, "seconds": 1800.0}, {"step": 20, "seconds": 1800.0}, {"step": 20}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / MACHINE).write_text(json.dumps(MACHINERY))
+    return tmp_path
+
+
+def test_a_card_says_how_the_model_was_made(found: Checkpoint, run: Path) -> None:
+    text = card(found, run=run, scores=None)
+    assert text.startswith("# tiny\n")
+    assert digest(RECIPES["tiny"]) in text
+    assert f"{RECIPES['tiny'].steps:,} steps of 2,048 tokens, 60 minutes" in text
+    assert "Abacus, 2 cores, jax 0.12" in text
+    assert "castor train tiny" in text
+    assert "What it scores" not in text
+
+
+def test_shares_of_the_sources_add_up(found: Checkpoint, run: Path) -> None:
+    rows = [line.split(" | ") for line in card(found, run=run, scores=None).splitlines()]
+    shares = [float(row[1][:-2]) for row in rows if row[0].startswith("| playground/")]
+    assert len(shares) == len(RECIPES["tiny"].mixture.parts)
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_what_may_not_be_shipped_is_named(found: Checkpoint, run: Path) -> None:
+    closed = replace(found, recipe=to_json(RECIPES["demo_research"]))
+    assert "**Not to be shipped**: cifar10" in card(closed, run=run, scores=None)
+    opened = replace(found, recipe=to_json(RECIPES["demo"]))
+    assert "Not to be shipped" not in card(opened, run=run, scores=None)
+
+
+def test_scores_stand_between_marks_with_the_machine_they_are_from(
+    found: Checkpoint, run: Path
+) -> None:
+    scores = run / "scores.json"
+    scores.write_text(as_json([SUMS], about=MACHINERY | {"seed": "3"}))
+    text = card(found, run=run, scores=scores)
+    assert BEGIN in text and END in text
+    assert "| sums | 50.0 % | 40.0 to 60.0 | 9 |" in text
+    assert "seed 3; Abacus" in text
+
+
+def test_scores_of_another_form_are_refused(found: Checkpoint, run: Path) -> None:
+    for content in ("no json", "{}", '{"outcomes": [{"name": 3}]}'):
+        (run / "scores.json").write_text(content)
+        with pytest.raises(ValueError, match="scores.json is not what `castor eval --json` prints"):
+            card(found, run=run, scores=run / "scores.json")
