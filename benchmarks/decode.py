@@ -1,0 +1,121 @@
+"""Greedy decoding at the demo's size on this machine: tokens a second, beside a peer or alone.
+
+    python benchmarks/decode.py [--peer .venv-peers/bin/python] [--runs 7] [--rows 1 8]
+
+Both sides decode NEW ids after PROMPT ids, reading the prompt included, and take turns within each
+round. Weights are random; no reply ends early. Ours goes through `Engine.reply`: grammar,
+log-probabilities and text included. Each side runs in float32 and bfloat16, the peer with one
+thread and with one per core; of each side the fastest by the median over the rounds counts.
+Prints one JSON object.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from itertools import product
+
+import jax
+import numpy as np
+from beside import Peer, cores, hardware
+
+from castor.core.content import Document
+from castor.models.decoder import init
+from castor.models.sizes import DEMO
+from castor.sample.choose import Sampling
+from castor.sample.engine import Engine
+from castor.tokens.learn import learn
+from castor.tokens.vocab import Control
+
+CODES = 1000
+PROMPT, NEW = 32, 128
+DTYPES = ("float32", "bfloat16")
+Side = Callable[[int], float]  # rows to seconds
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
+    flags.add_argument("--peer", metavar="PYTHON", help="of an environment that holds the peer")
+    flags.add_argument("--runs", type=int, default=7)
+    flags.add_argument("--rows", type=int, nargs="+", default=[1, 8])
+    given = flags.parse_args()
+    ours = _engines()
+    sides: dict[str, Side] = {d: partial(_reply, ours[d]) for d in DTYPES}
+    versions = {name: version(name) for name in ("jax", "jaxlib")}
+    if given.peer:
+        names = ("layers", "width", "hidden", "heads", "kv_heads", "head_width", "vocab")
+        shape = {name: getattr(DEMO, name) for name in names} | {"prompt": PROMPT, "new": NEW}
+        peer = Peer(given.peer, "hf_decode.py", shape)
+        versions |= peer.hello["versions"]
+        for dtype, threads in product(DTYPES, sorted({1, cores()})):
+            sides[f"peer {dtype} {threads}"] = partial(_ask, peer, dtype=dtype, threads=threads)
+    record = {
+        "what": "greedy decoding",
+        "parameters": sum(x.size for x in jax.tree.leaves(ours["float32"]._model)),
+        "prompt_tokens": PROMPT,
+        "new_tokens": NEW,
+        "runs": given.runs,
+        "results": [_measure(sides, rows, given.runs) for rows in given.rows],
+        "seed": 0,
+        "hardware": hardware(),
+        "load_average": os.getloadavg()[0],
+        "versions": versions,
+    }
+    print(json.dumps(record, indent=1))
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _measure(sides: dict[str, Side], rows: int, runs: int) -> dict[str, object]:
+    """Median tokens a second of each side, all taking turns, and how many times the peer's best
+    ours is."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for side in sides.values():
+        side(rows)  # compiles, or warms up
+    for _ in range(runs):
+        for name, side in sides.items():
+            seconds[name].append(side(rows))
+    speed = {name: round(rows * NEW / float(np.median(taken))) for name, taken in seconds.items()}
+    found: dict[str, object] = {"rows": rows, "tokens_per_second": speed}
+    peers = [figure for name, figure in speed.items() if name not in DTYPES]
+    if peers:
+        found["ratio"] = round(max(speed[d] for d in DTYPES) / max(peers), 2)
+    return found
+
+
+def _engines() -> dict[str, Engine]:
+    """The demo's decoder with random weights, once in each type."""
+    rng = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlu"))
+    words = ("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(40_000))
+    vocab = learn([" ".join(words)], size=DEMO.vocab - CODES, codes=CODES)
+    config = replace(DEMO, image=None, audio=None)
+    model = jax.jit(partial(init, config))(jax.random.key(0))
+    # An id whose logit is always 0 is never the largest of thousands: no reply ends early.
+    quiet = model.decoder.embedding.at[Control.END].set(0.0)
+    model = replace(model, decoder=replace(model.decoder, embedding=quiet))
+    return {d: Engine(model, config=config, vocab=vocab, precision=d) for d in DTYPES}
+
+
+def _reply(engine: Engine, rows: int) -> float:
+    """Seconds for all rows; the prompt is single bytes and the control ids around them."""
+    prompt = Document.of("~" * (PROMPT - 4))
+    began = time.perf_counter()
+    replies = engine.reply([prompt] * rows, Sampling(max_tokens=NEW))
+    seconds = time.perf_counter() - began
+    assert all(len(r.ids) == NEW and r.prompt_tokens == PROMPT for r in replies)
+    return seconds
+
+
+def _ask(peer: Peer, rows: int, *, dtype: str, threads: int) -> float:
+    return peer.ask(rows=rows, dtype=dtype, threads=threads)["seconds"]
+
+
+if __name__ == "__main__":
+    main()
