@@ -21,10 +21,15 @@ DRAWN = 64  # pixels along a side of a picture that the model draws
 
 @dataclass(frozen=True)
 class Emoji:
-    """Drawings with names: name what is seen, or draw what is named. Open (Apache-2.0)."""
+    """Drawings with names: name what is seen, or draw what is named. Open (Apache-2.0).
+
+    `unprompted` is the share of training drawings that nothing asks for, which classifier-free
+    guidance needs.
+    """
 
     task: Literal["name", "draw"] = "name"
     side: int = 64
+    unprompted: float = 0.05
 
     asks: ClassVar[dict[str, tuple[str, ...]]] = {
         "name": ("What is this emoji called?", "Name this emoji.", "Which emoji is this?"),
@@ -56,6 +61,8 @@ class Emoji:
 
     def _draw(self, picture, folder: Path, record: Record, choice: Choice) -> Document:
         ask = choice.one(self.asks["draw"]).format(need(record, "caption", folder))
+        if choice.happens(self.unprompted):
+            ask = ""
         return answered([ask], picture(record), origin=_origin(self.name, record))
 
 

@@ -49,6 +49,10 @@ class Choice:
     def one(self, options: Sequence[Any]) -> Any:
         return options[0] if self.rng is None else options[int(self.rng.integers(len(options)))]
 
+    def happens(self, share: float) -> bool:
+        """Whether something that is so in this share of training documents is so in this one."""
+        return self.rng is not None and bool(self.rng.random() < share)
+
 
 Make = Callable[[Any, Choice], Document]
 

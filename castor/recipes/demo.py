@@ -11,7 +11,7 @@ from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr, Omniglot
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.data.playground.languages import TONGUES
-from castor.data.sounds import Esc10, Fsdd, ReadSpeech
+from castor.data.sounds import Esc10, Fsdd
 from castor.data.texts import Books, Corpus
 from castor.models.image_codec import CodecConfig
 from castor.models.sizes import DEMO as MODEL
@@ -23,8 +23,8 @@ SCENES = 12_000
 
 DRAWN = Mixture(
     (
-        Part(Emoji("draw"), 0.7, augment=DRAWINGS),
-        Part(Playground("draw", scenes=SCENES), 0.3),
+        Part(Emoji("draw"), 0.75, augment=replace(DRAWINGS, flip=True)),
+        Part(Playground("draw", scenes=SCENES), 0.25),
     )
 )
 
@@ -32,7 +32,7 @@ MIXTURE = Mixture(
     parts=(
         Part(EasyVqa(), 0.09, augment=DRAWINGS),
         Part(Nlvr(), 0.06),
-        Part(Playground("claims"), 0.06),
+        Part(Playground("claims"), 0.08),
         Part(Fsdd(), 0.09, augment=SPEECH),
         Part(Esc10(), 0.07, augment=EVENTS),
         Part(MovingEmoji(), 0.11),
@@ -48,10 +48,9 @@ MIXTURE = Mixture(
         Part(Playground("speech"), 0.01, 0.1),
         Part(Playground("motion"), 0.02, 0.2),
         Part(Playground("sums", languages=LANGUAGES), 0.01, 0.1),
-        Part(ReadSpeech(), 0.01, 0.1),
         Part(Strokes(), 0.01, 0.1),
         Part(Omniglot(), 0.01, 0.1),
-        Part(Filmed("clips"), 0.002, 0.02),
+        Part(Filmed("clips", frames=4), 0.002, 0.02),
         Part(Books(), 0.16, 2.0),
         Part(Corpus("bibles"), 0.01, 0.1),
         Part(Corpus("udhr"), 0.005, 0.05),
@@ -65,22 +64,25 @@ CODEC = CodecRecipe(
     name="demo/codec",
     model=CodecConfig(),
     mixture=DRAWN,
-    optimizer=Muon(peak_lr=2e-3),
-    steps=4_000,
+    optimizer=Muon(peak_lr=3e-3),
+    steps=9_000,
     rows=32,
+    absolute=0.01,
+    eval_every=1_000,
+    save_every=1_000,
 )
 
 DEMO = Recipe(
     name="demo",
     model=MODEL,
-    vocab=LearnVocab(size=3072),
+    vocab=LearnVocab(size=2560),
     codec=CODEC,
     mixture=MIXTURE,
     optimizer=Muon(peak_lr=3e-3),
-    steps=6_500,
+    steps=7_000,
     rows=16,
     length=256,
-    capacity={"image": 128, "audio": 80},
+    capacity={"image": 80, "audio": 56},
 )
 
 RESEARCH = replace(
