@@ -100,7 +100,7 @@ def report(arguments: argparse.Namespace) -> None:
     texts = {path.stem: "".join(texts_of(Passages(path.stem, [path]))) for path in files}
     scripts, languages = fertility(vocab, by_script(texts)), fertility(vocab, texts)
     if arguments.plot:
-        plot(scripts, arguments.plot)
+        plot(languages, arguments.plot)
         print(f"wrote {arguments.plot}", file=sys.stderr)
     if arguments.json:
         kinds = {"scripts": scripts, "languages": languages}

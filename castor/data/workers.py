@@ -4,6 +4,7 @@ Invariant: what comes out does not depend on the number of processes, and no pro
 one that started it.
 """
 
+import multiprocessing
 import os
 import threading
 import time
@@ -25,7 +26,16 @@ def started(batch: Callable[[int], Batch], steps: range, *, workers: int) -> "Ah
 
     Batches travel through pipes: shared memory saves 2 ms a batch but is left behind in /dev/shm
     when a run is killed.
+
+    Raises:
+        ValueError: the main script starts them while it is being imported by one of them.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ValueError(
+            "processes that make batches import the main script first, and this one trains as soon "
+            "as it is imported: put what it does under `if __name__ == '__main__':`, or set "
+            "workers=0"
+        )
     import grain  # takes seconds, and is needed for nothing else
     from absl import flags
 

@@ -1,5 +1,6 @@
 """The loader's laws: a batch is a function of its number, shares are kept, splits never meet."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -356,3 +357,12 @@ def test_a_worker_ends_when_its_parent_is_killed() -> None:
             time.sleep(0.05)
         else:
             raise AssertionError("the worker is still there 5 s after its parent was killed")
+
+
+def test_a_script_that_trains_while_it_is_imported_is_told_so(
+    setting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    batches = Loader(Mixture(SEEN), **setting, workers=1).iterate(0)
+    with pytest.raises(ValueError, match="put what it does under `if __name__ == '__main__':`"):
+        next(batches)
