@@ -35,11 +35,12 @@ CODEC = CodecRecipe(
     name="tiny/codec",
     model=CodecConfig(width=96, heads=3, encoder_layers=1, decoder_layers=2),
     mixture=DRAWINGS,
-    optimizer=Muon(peak_lr=2e-3),
-    steps=700,
+    optimizer=Muon(peak_lr=3e-3),
+    steps=1_200,
     rows=16,
+    absolute=0.01,
     eval_every=0,
-    save_every=350,
+    save_every=600,
 )
 
 TINY = Recipe(
@@ -52,7 +53,7 @@ TINY = Recipe(
     steps=1_600,
     rows=8,
     length=256,
-    capacity={"image": 128, "audio": 96},
+    capacity={"image": 96, "audio": 56},
     eval_every=400,
     save_every=400,
 )
