@@ -9,7 +9,7 @@ help:
 	@echo "make run    install what is missing into .venv, then show the trained model at work"
 	@echo "make test   the default tests (under 10 minutes on two cores); make slow: the others"
 	@echo "make lint   formatting, lint and types"
-	@echo "make docs   write docs/cli.md anew from the parser"
+	@echo "make docs   write docs/cli.md and the results in README.md anew"
 	@echo "make lock   resolve requirements/*.lock anew"
 	@echo "make peers  an environment of its own with the libraries that benchmarks compare with"
 
@@ -29,6 +29,7 @@ lint: .venv/dev.stamp
 
 docs: .venv/run.stamp
 	@$(PYTHON) -m castor.cli.reference > docs/cli.md
+	@$(PYTHON) -m castor.cli.card README.md
 
 lock: .venv/dev.stamp
 	@$(COMPILE) --extra video --output-file requirements/run.lock

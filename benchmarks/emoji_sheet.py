@@ -7,12 +7,14 @@ is the first that was drawn, as `castor eval emoji_draw` draws. Prints what it w
 """
 
 import argparse
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 from beside import hardware
 from matplotlib.figure import Figure
+from PIL import Image
 
 from castor.cli.answering import SHIPPED, load_engine
 from castor.core.content import Document, Media, Text
@@ -47,9 +49,11 @@ def main() -> None:
             part.subplots(rows, ACROSS).flat, names, drawn(engine, names), strict=True
         ):
             axes.imshow(pixels)
-            axes.set_title(wrapped(name), fontsize=5, y=-0.02, va="top")
+            axes.set_title(wrapped(name), fontsize=5, y=-0.06, va="top")
             axes.set_axis_off()
-    figure.savefig(given.out)
+    page = io.BytesIO()
+    figure.savefig(page, format="png")
+    Image.open(page).convert("RGB").quantize(256).save(given.out, optimize=True)
     record = {
         "what": str(given.out),
         "model": str(given.model or SHIPPED.name),

@@ -1,6 +1,7 @@
 """A model's card: what it is, how it was made and what it scored, from the records of its run."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from castor.checkpoint import Checkpoint
+from castor.cli.answering import SHIPPED
 from castor.cli.machine import MACHINE
+from castor.core.files import write_atomic
 from castor.core.recipe import digest, from_json
 from castor.data.sources import RESEARCH, licence
 from castor.evals.report import from_json as outcomes_of
@@ -43,6 +46,16 @@ def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
     if scores is not None:
         sections.append(_scores(scores))
     return "\n\n".join([*sections, LIMITS]) + "\n"
+
+
+def filled(page: str, text: str) -> str:
+    """A page with the results of a card between its own marks.
+
+    Raises:
+        ValueError: one of them has no such marks.
+    """
+    (before, after), (_, results) = page.split(BEGIN), text.split(BEGIN)
+    return f"{before}{BEGIN}{results.split(END)[0]}{END}{after.split(END)[1]}"
 
 
 def _model(found: Checkpoint, recipe: Recipe) -> str:
@@ -122,3 +135,10 @@ def _millions(count: int) -> str:
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        path = Path(name)
+        shown = filled(path.read_text(encoding="utf-8"), (SHIPPED / NAME).read_text("utf-8"))
+        write_atomic(path, shown.encode())

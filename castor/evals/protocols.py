@@ -20,7 +20,7 @@ from castor.sample.engine import Engine, Reply
 
 ANSWER = Sampling(max_tokens=48)
 DRAWING = Sampling(  # [ours]
-    pictures="only", grid=(8, 8), max_tokens=72, temperature=1.0, top_p=0.9, guidance=2.0
+    pictures="only", grid=(8, 8), max_tokens=72, temperature=0.3, top_p=0.9, guidance=1.2
 )
 
 

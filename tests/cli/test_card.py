@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from castor.checkpoint import Checkpoint, load
-from castor.cli.card import BEGIN, END, card
+from castor.cli.answering import SHIPPED
+from castor.cli.card import BEGIN, END, NAME, card, filled
 from castor.cli.machine import MACHINE
 from castor.core.recipe import digest, to_json
 from castor.evals.metrics import Estimate
@@ -73,3 +74,11 @@ def test_scores_of_another_form_are_refused(found: Checkpoint, run: Path) -> Non
         (run / "scores.json").write_text(content)
         with pytest.raises(ValueError, match="scores.json is not what `castor eval --json` prints"):
             card(found, run=run, scores=run / "scores.json")
+
+
+def test_the_readme_shows_the_scores_of_the_shipped_model() -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shipped = (SHIPPED / NAME).read_text(encoding="utf-8")
+    assert filled(page, shipped) == page
+    with pytest.raises(ValueError):
+        filled("a page without marks", shipped)
