@@ -10,6 +10,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from castor.core.batch import Signal
 from castor.core.media import RATE
+from castor.data.pixels import resized
 
 MEL_STRIDE = 4  # mel frames from one audio window to the next
 
@@ -18,11 +19,13 @@ MEL_STRIDE = 4  # mel frames from one audio window to the next
 class Augment:
     """How much each medium of a part may vary; the default is not at all.
 
-    Ranges are uniform. A shift repeats the edge. All numbers are [ours].
+    Ranges are uniform, that of `scale` in its logarithm. A shift repeats the edge. All numbers are
+    [ours].
     """
 
     flip: bool = False  # left and right exchanged, half of the time
     shift: float = 0.0  # most, as a share of a picture's sides: 1/16 is 2 pixels of 32
+    scale: tuple[float, float] = (1.0, 1.0)  # of a picture's sides: larger ones take more slots
     speed: tuple[float, float] = (1.0, 1.0)  # of sound; pitch goes along
     seconds: float | None = None  # a random stretch of sound of this length
     gain_db: float = 0.0  # louder or softer by at most this
@@ -36,8 +39,10 @@ class Augment:
     def __post_init__(self) -> None:
         if not 0 <= self.shift < 0.5:
             raise ValueError(f"shift={self.shift} is a share of the side, from 0 to below 0.5")
-        if not 0 < self.speed[0] <= self.speed[1]:
-            raise ValueError(f"speed={self.speed} is a range of positive factors")
+        for name in ("speed", "scale"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}={(low, high)} is a range of positive factors")
 
     @property
     def held_out(self) -> "Augment":
@@ -77,6 +82,8 @@ class Varied:
     def __init__(self, augment: Augment, rng: np.random.Generator) -> None:
         self._augment, self._rng = augment, rng
         flip, across, down, self._speed, self._gain, self._noise = rng.random(6).tolist()
+        low, high = augment.scale
+        self._scale = low if low == high else low * (high / low) ** float(rng.random())
         self._stretch, self._move, self._slope = (2 * rng.random(3) - 1).tolist()
         self._flip = augment.flip and flip < 0.5
         self._across, self._down = 2 * across - 1, 2 * down - 1
@@ -91,7 +98,7 @@ class Varied:
             return signal
         return signal._replace(values=self._mel(signal.values))
 
-    def _pixels(self, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    def _pixels(self, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
         if self._flip:
             pixels = pixels[:, ::-1]
         if self._augment.shift:
@@ -101,7 +108,7 @@ class Varied:
             rows = np.clip(np.arange(height) + down, 0, height - 1)
             columns = np.clip(np.arange(width) + across, 0, width - 1)
             pixels = pixels[rows][:, columns]
-        return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(resized(pixels, self._scale))
 
     def _samples(self, samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
         augment, rng = self._augment, self._rng

@@ -16,7 +16,14 @@ def fit(pixels: Pixels, side: int | None) -> UInt8[np.ndarray, "h2 w2 3"]:
     height, width = pixels.shape[:2]
     if side is None or max(height, width) <= side:
         return pixels
-    scale = side / max(height, width)
+    return resized(pixels, side / max(height, width))
+
+
+def resized(pixels: Pixels, scale: float) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture with its sides times `scale`."""
+    if scale == 1:
+        return pixels
+    height, width = pixels.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 

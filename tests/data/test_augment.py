@@ -50,6 +50,17 @@ def test_half_of_the_photos_are_flipped() -> None:
     assert 70 < sum(flipped) < 130
 
 
+def test_a_scale_changes_both_sides_alike_and_within_its_range() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 80, 3), np.uint8)
+    heights = []
+    for seed in range(200):
+        out = varied(Augment(scale=(0.5, 2.0)), seed).values("image", pixels)
+        assert abs(out.shape[1] - 2 * out.shape[0]) <= 1
+        heights.append(out.shape[0])
+    assert 20 <= min(heights) < 24 and 70 < max(heights) <= 80
+    assert 0.4 < np.mean(np.array(heights) < 40) < 0.6  # smaller as often as larger
+
+
 def test_every_frame_of_a_clip_is_shifted_alike() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
     one = varied(Augment(flip=True, shift=0.25), 5)
@@ -148,7 +159,11 @@ def test_chance_is_a_function_of_the_generator() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"shift": 0.5}, "shift=0.5 is a share"), ({"speed": (0.0, 1.0)}, "positive factors")],
+    [
+        ({"shift": 0.5}, "shift=0.5 is a share"),
+        ({"speed": (0.0, 1.0)}, "positive factors"),
+        ({"scale": (2.0, 1.0)}, "scale=.* is a range of positive factors"),
+    ],
 )
 def test_ranges_that_cannot_be_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,33 +1,35 @@
 """True or false: sentences about what three boxes hold.
 
-A sentence is chosen first, then a world in which it is true and one in which it is false, and one
-of the two is shown: no wording gives the answer away.
+Many worlds are imagined. Each sentence splits those that are left into the worlds in which it is
+true and those in which it is false, and a coin says which go on: no wording gives an answer away.
 """
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from castor.core.content import Media
 from castor.core.media import ppm
 from castor.data.playground import boxes
 from castor.data.playground.boxes import Box, Item, World
-from castor.data.playground.lesson import Lesson, ask
+from castor.data.playground.lesson import Lesson, Question, ask
 from castor.data.source import Split
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 
-Imagine = Callable[[random.Random, Split], World]
+WORLDS = 96  # imagined for each picture
+SPARSE = 16  # a sentence that fewer than one in so many worlds make true, or false, is not asked
+SENTENCES = 3  # about one picture, while
+ENOUGH = 8  # worlds are left
 
 
 class Claim(NamedTuple):
-    """A sentence, the worlds that it may be about, and those in which it is true."""
+    """A sentence, the worlds in which it is true, and those that it may be about."""
 
     sentence: str
-    imagine: Imagine
     holds: Callable[[World], bool]
+    fits: Callable[[World], bool] = bool  # by default every world: none is empty
 
 
 class Trait(NamedTuple):
@@ -85,31 +87,31 @@ class Amount(NamedTuple):
 
 
 def lesson(dice: random.Random, split: Split) -> Lesson:
-    """A picture and a sentence about it."""
-    while True:
-        claim = dice.choice((_items, _all_items, _boxes, _boxes, _towers, _towers, _blocks))(dice)
-        worlds = _both_ways(dice, claim, split)
-        if len(worlds) == 2:
-            break
-    truth = dice.random() < 0.5
+    """A picture and up to three sentences about it."""
+    imagine, makers = dice.choice(_FAMILIES)
+    worlds = [imagine(dice, split) for _ in range(WORLDS)]
+    questions: list[Question] = []
+    while not questions or (len(questions) < SENTENCES and len(worlds) >= ENOUGH):
+        claim = dice.choice(makers)(dice)
+        sides: dict[bool, list[World]] = {True: [], False: []}
+        for world in filter(claim.fits, worlds):
+            sides[claim.holds(world)].append(world)
+        if min(map(len, sides.values())) * SPARSE < len(worlds):
+            continue
+        truth = dice.random() < 0.5
+        worlds = sides[truth]
+        questions.append(_question(claim, "true" if truth else "false"))
+    picture = Media("image/x-portable-pixmap", ppm(boxes.draw(worlds[0])))
+    return Lesson((picture,), tuple(questions))
+
+
+def _question(claim: Claim, answer: str) -> Question:
     asks = (
         f"{claim.sentence} True or false?",
         f"True or false: {claim.sentence}",
         f"Is this so? {claim.sentence}",
     )
-    picture = Media("image/x-portable-pixmap", ppm(boxes.draw(worlds[truth])))
-    return Lesson((picture,), (ask("claim", *asks, answer="true" if truth else "false"),))
-
-
-def _both_ways(dice: random.Random, claim: Claim, split: Split) -> dict[bool, World]:
-    """A world in which the claim is true and one in which it is false, if few tries find them."""
-    worlds: dict[bool, World] = {}
-    for _ in range(16):
-        world = claim.imagine(dice, split)
-        worlds.setdefault(claim.holds(world), world)
-        if len(worlds) == 2:
-            break
-    return worlds
+    return ask("claim", *asks, answer=answer)
 
 
 def _amount(dice: random.Random, *, most: int) -> Amount:
@@ -149,9 +151,9 @@ def _items(dice: random.Random) -> Claim:
     place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.5 else ""
     kind, amount = _kind(dice, place=place), _amount(dice, most=4)
     if dice.random() < 0.12:
-        return Claim(f"There is no {kind.one}.", boxes.loose, lambda world: not kind.among(world))
+        return Claim(f"There is no {kind.one}.", lambda world: not kind.among(world))
     sentence = amount.there(kind.one, kind.many)
-    return Claim(f"{sentence}.", boxes.loose, lambda world: amount.allows(kind.among(world)))
+    return Claim(f"{sentence}.", lambda world: amount.allows(kind.among(world)))
 
 
 def _all_items(dice: random.Random) -> Claim:
@@ -160,20 +162,14 @@ def _all_items(dice: random.Random) -> Claim:
     inside = kind._replace(place=place)
     return Claim(
         f"{dice.choice(('All the', 'All'))} {kind.many} are {place}.",
-        partial(_with_some, kind=kind),
         lambda world: inside.among(world) == kind.among(world),
+        fits=lambda world: kind.among(world) > 0,
     )
-
-
-def _with_some(dice: random.Random, split: Split, *, kind: Kind) -> World:
-    while not kind.among(world := boxes.loose(dice, split)):
-        pass
-    return world
 
 
 def _boxes(dice: random.Random) -> Claim:
     trait = dice.choice((_box_count, _box_pair, _box_colours))(dice)
-    return _grouped(dice, trait, noun=dice.choice(("box", "grey box")), imagine=boxes.loose)
+    return _grouped(dice, trait, noun=dice.choice(("box", "grey box")))
 
 
 def _box_count(dice: random.Random) -> Trait:
@@ -209,7 +205,7 @@ def _box_colours(dice: random.Random) -> Trait:
 
 
 def _towers(dice: random.Random) -> Claim:
-    return _grouped(dice, _tower_trait(dice), noun="tower", imagine=boxes.towers)
+    return _grouped(dice, _tower_trait(dice), noun="tower")
 
 
 def _tower_trait(dice: random.Random) -> Trait:
@@ -247,7 +243,7 @@ def _blocks(dice: random.Random) -> Claim:
     if dice.random() < 0.6:
         kind, amount = _kind(dice, noun="block"), _amount(dice, most=6)
         sentence = amount.there(kind.one, kind.many)
-        return Claim(f"{sentence}.", boxes.towers, lambda world: amount.allows(kind.among(world)))
+        return Claim(f"{sentence}.", lambda world: amount.allows(kind.among(world)))
     sentence, different = dice.choice(
         (
             ("All the towers have the same height.", (1,)),
@@ -255,19 +251,25 @@ def _blocks(dice: random.Random) -> Claim:
             ("All the towers have different heights.", (3,)),
         )
     )
-    return Claim(sentence, boxes.towers, lambda world: len(set(map(len, world))) in different)
+    return Claim(sentence, lambda world: len(set(map(len, world))) in different)
 
 
-def _grouped(dice: random.Random, trait: Trait, *, noun: str, imagine: Imagine) -> Claim:
+def _grouped(dice: random.Random, trait: Trait, *, noun: str) -> Claim:
     """How many of the three boxes or towers have the trait."""
     many = f"{noun}es" if noun.endswith("box") else f"{noun}s"
     how = dice.random()
     if how < 0.1:
         sentence = f"There is no {noun} with {trait.words}."
-        return Claim(sentence, imagine, lambda world: not any(map(trait.of, world)))
+        return Claim(sentence, lambda world: not any(map(trait.of, world)))
     if how < 0.25:
         sentence = f"{dice.choice(('Each', 'Every'))} {noun} has {trait.words}."
-        return Claim(sentence, imagine, lambda world: all(map(trait.of, world)))
+        return Claim(sentence, lambda world: all(map(trait.of, world)))
     amount = _amount(dice, most=2)
     sentence = f"{amount.there(noun, many)} with {trait.words}."
-    return Claim(sentence, imagine, lambda world: amount.allows(sum(map(trait.of, world))))
+    return Claim(sentence, lambda world: amount.allows(sum(map(trait.of, world))))
+
+
+_FAMILIES = (
+    (boxes.loose, (_items, _all_items, _boxes, _boxes)),
+    (boxes.towers, (_towers, _towers, _blocks)),
+)

@@ -112,16 +112,38 @@ def test_walls_are_touched_without_a_gap(item: Item, walls: set[str]) -> None:
 def test_true_and_false_are_equally_common() -> None:
     answers = Counter()
     for seed in range(400):
-        (question,) = claims.lesson(random.Random(seed), "train").questions
-        assert isinstance(question.answer[0], Text)
-        answers[question.answer[0].text] += 1
-    assert set(answers) == {"true", "false"} and 150 < answers["true"] < 250
+        for place, question in enumerate(claims.lesson(random.Random(seed), "train").questions):
+            assert isinstance(question.answer[0], Text)
+            answers[place, question.answer[0].text] += 1
+    assert len(answers) == 2 * claims.SENTENCES
+    for place in range(claims.SENTENCES):
+        true, false = answers[place, "true"], answers[place, "false"]
+        assert 0.4 < true / (true + false) < 0.6
+    assert sum(answers.values()) > 2.5 * 400
+
+
+def test_every_answer_is_what_the_picture_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[World] = []
+    draw = boxes.draw
+    monkeypatch.setattr(boxes, "draw", lambda world: drawn.append(world) or draw(world))
+    makers = {maker for _, family in claims._FAMILIES for maker in family}
+    said = {claim.sentence: claim for claim in sayings(*sorted(makers, key=str))}
+    checked = 0
+    for seed in range(200):
+        lesson = claims.lesson(random.Random(seed), "train")
+        for question in lesson.questions:
+            claim = said.get(question.asks[0].removesuffix(" True or false?"))
+            if claim is not None:
+                checked += 1
+                assert question.answer[0] == Text(str(claim.holds(drawn[-1])).lower())
+                assert claim.fits(drawn[-1])
+    assert checked > 100
 
 
 def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
     counts: dict[str, list[int]] = {}
-    for seed in range(900):
-        (question,) = claims.lesson(random.Random(seed), "train").questions
+    lessons = (claims.lesson(random.Random(seed), "train") for seed in range(900))
+    for question in (question for lesson in lessons for question in lesson.questions):
         assert isinstance(question.answer[0], Text)
         for word in set(re.findall(r"\w+", question.asks[1])):
             counts.setdefault(word, [0, 0])[question.answer[0].text == "true"] += 1
