@@ -1,6 +1,8 @@
 """`tiny`: the playground alone, from nothing to a model that answers and draws, on a laptop.
 
-Not yet run to its end; the goal is at most 15 minutes on 2 cores, evaluation included.
+Run on 2 cores of an AMD EPYC, seed 0: 8.5 minutes from a bare clone to the table (codec 2.1, model
+5.0, evaluation 0.7). Of 200 problems each: sounds 80 %, speech 81, charts 46, clips 46, shapes 45,
+sums 20, digits 4, attributes of drawn scenes 26.
 """
 
 from castor.data.mixture import Mixture, Part
