@@ -100,7 +100,7 @@ def reconstructions(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     Raises:
         ValueError: the model has no codec.
     """
-    found = _through(engine, np.stack([problem.truth for problem in problems]))
+    found = _through(engine, [problem.truth for problem in problems])
     return [Mark(decibels, 1) for decibels in found.psnr_db.tolist()]
 
 
@@ -110,7 +110,7 @@ def codes_in_use(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     Raises:
         ValueError: the model has no codec.
     """
-    used = [_through(engine, problem.truth).used for problem in problems]
+    used = [_through(engine, list(problem.truth)).used for problem in problems]
     return [Mark(count, len(engine.vocab.codes)) for count in used]
 
 
@@ -127,11 +127,11 @@ def _drawn(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
     return engine.reply([p.prompt for p in problems], DRAWING)
 
 
-def _through(engine: Engine, pixels: UInt8[np.ndarray, "n s t 3"]) -> Through:
+def _through(engine: Engine, pictures: Sequence[UInt8[np.ndarray, "s t 3"]]) -> Through:
     if engine.codec is None:
         raise ValueError("this model cannot draw: it has no picture codec to measure")
     codec, config = engine.codec
-    return through(codec, pixels, config=config)
+    return through(codec, np.stack(pictures), config=config)
 
 
 def _turn(text: str) -> Turn:

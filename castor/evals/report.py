@@ -44,13 +44,11 @@ def from_json(record: dict[str, Any]) -> list[Outcome]:
         KeyError, TypeError: it was not written by `as_json`.
     """
     estimates = ("score", "shuffled", "blank")
-    return [
-        Outcome(
-            **{k: v for k, v in told.items() if k not in estimates},
-            **{k: Estimate(*told[k]) if k in told else None for k in estimates},
-        )
-        for told in record["outcomes"]
-    ]
+    outcomes: list[Outcome] = []
+    for told in record["outcomes"]:
+        figures: dict[str, Any] = {k: Estimate(*told[k]) if k in told else None for k in estimates}
+        outcomes.append(Outcome(**{**told, **figures}))
+    return outcomes
 
 
 def shown(value: float, unit: str) -> str:

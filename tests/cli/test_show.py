@@ -44,7 +44,7 @@ def test_a_size_can_be_shown_weight_by_weight(capsys) -> None:
 
 def test_a_checkpoint_shows_its_step_and_vocabulary(untrained: Path, capsys) -> None:
     text = shown(capsys, str(untrained))
-    assert f"{untrained / 'step_000003'}: none, step 3, " in text
+    assert f"{untrained / 'step_000003'}: tiny, step 3, " in text
     assert "1,000 picture codes" in text
 
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import CODEC, DRAWINGS, NOWHERE, TEXT
 
 from castor.checkpoint import CodecCheckpoint
 from castor.data.augment import Augment
@@ -21,6 +20,7 @@ from castor.train import prepare
 from castor.train.objectives import Pictures
 from castor.train.prepare import Gallery, has_eval, picture_book, pictures_of, texts, vocabulary
 from castor.train.recipe import StoredVocab
+from train.small import CODEC, DRAWINGS, NOWHERE, TEXT
 
 DRAW = DRAWINGS.parts[0]
 
