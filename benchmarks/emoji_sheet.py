@@ -41,7 +41,8 @@ def main() -> None:
     given = flags.parse_args()
     found, engine = load_engine(given.model)
     figure = Figure(figsize=(ACROSS, 1.3 * sum(ROWS.values()) + 0.6), dpi=110, layout="constrained")
-    parts = figure.subfigures(len(ROWS), 1, height_ratios=list(ROWS.values()))
+    heights = list(ROWS.values())
+    parts = figure.subfigures(len(ROWS), 1, height_ratios=heights, squeeze=False).flat
     for part, (split, rows) in zip(parts, ROWS.items(), strict=True):
         names = chosen(given.data, split, rows * ACROSS, seed=given.seed)
         part.suptitle(TITLES[split], fontsize=9, color="#666666")
