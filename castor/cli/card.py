@@ -23,7 +23,7 @@ from castor.train.recipe import CodecRecipe, Recipe
 if TYPE_CHECKING:
     from castor.data.mixture import Part
 
-NAME, SCORES = "README.md", "scores.json"
+NAME = "README.md"
 BEGIN, END = "<!-- results: begin (castor export) -->", "<!-- results: end -->"
 LIMITS = """\
 ## What it is good for, and what not

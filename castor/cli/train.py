@@ -63,13 +63,13 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoint = train(recipe, data=arguments.data, out=out, report=live.show)
     write_atomic(out / MACHINE, (json.dumps(about(), indent=1) + "\n").encode())
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
-    if not arguments.limit:
-        return
     if isinstance(recipe, CodecRecipe):
-        measure_codec(recipe, checkpoint, data=arguments.data, limit=arguments.limit)
-    else:
+        if arguments.limit:
+            measure_codec(recipe, checkpoint, data=arguments.data, limit=arguments.limit)
+        return
+    if arguments.limit:
         measure(recipe, checkpoint, out=out, limit=arguments.limit)
-        print(f"go on with: castor chat --model {out}")
+    print(f"go on with: castor chat --model {out}")
 
 
 def measure_codec(recipe: "CodecRecipe", checkpoint: Path, *, data: Path, limit: int) -> None:

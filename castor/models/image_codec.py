@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Int32, PRNGKeyArray, UInt8
 
 from castor.models.attention import attend
 from castor.models.encoder import EncoderBlock, init_encoder_block
-from castor.models.layers import geglu, matrix, product, recomputed, rms_norm, rotate
+from castor.models.layers import geglu, gelu, matrix, product, recomputed, rms_norm, rotate
 
 
 @dataclass(frozen=True)
@@ -273,13 +273,8 @@ def convolve_around(
 def _convs(blocks: ConvBlock, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     for i in range(blocks.norm.shape[0]):  # a scan would copy what the backward pass needs
         block = jax.tree.map(lambda leaf, i=i: leaf[i], blocks)
-        x = x + _each(_gelu(convolve_around(rms_norm(x, block.norm), block.around)), block.mix)
+        x = x + _each(gelu(convolve_around(rms_norm(x, block.norm), block.around)), block.mix)
     return x
-
-
-@recomputed
-def _gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
 def _look_around(
