@@ -19,7 +19,7 @@ from castor.core.shapes import Ids, Weights
 from castor.tokens.vocab import SIDES, Control, Vocab
 
 See = Callable[[Media], Sequence[str | Signal]]  # media to slots; a clip gives several pieces
-Codes = Int32[np.ndarray, "h w"]  # a drawn picture, code numbers from 0
+Codes = Int32[np.ndarray, "_ _"]  # a drawn picture: code numbers from 0, of any grid
 Draw = Callable[[Media], Codes]
 
 STARTERS: dict[Role, Control] = {
