@@ -10,7 +10,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from castor.core.batch import Signal
 from castor.core.media import RATE
-from castor.data.pixels import resized
+from castor.data.pixels import resized, rotated
 
 MEL_STRIDE = 4  # mel frames from one audio window to the next
 
@@ -26,6 +26,7 @@ class Augment:
     flip: bool = False  # left and right exchanged, half of the time
     shift: float = 0.0  # most, as a share of a picture's sides: 1/16 is 2 pixels of 32
     scale: tuple[float, float] = (1.0, 1.0)  # of a picture's sides: larger ones take more slots
+    turn: float = 0.0  # most degrees that a picture is turned either way
     speed: tuple[float, float] = (1.0, 1.0)  # of sound; pitch goes along
     seconds: float | None = None  # a random stretch of sound of this length
     gain_db: float = 0.0  # louder or softer by at most this
@@ -53,13 +54,15 @@ class Augment:
 STILL = Augment()
 PHOTOS = Augment(flip=True, shift=3 / 32)
 DRAWINGS = Augment(shift=2 / 32)
+SIZES = Augment(shift=2 / 32, scale=(0.75, 2.0))  # drawings that people bring at any size
+NAMED = Augment(shift=3 / 32, scale=(0.5, 1.5), turn=12.0)  # few pictures, each seen often
 SPEECH = Augment(
-    speed=(0.73, 1.35),
+    speed=(0.7, 1.42),
     gain_db=6.0,
     noise_db=(-50.0, -15.0),
-    warp=0.12,
+    warp=0.15,
     slide=2.0,
-    tilt=0.3,
+    tilt=0.4,
     mask_bins=8,
     mask_time=0.125,
 )
@@ -85,6 +88,7 @@ class Varied:
         low, high = augment.scale
         self._scale = low if low == high else low * (high / low) ** float(rng.random())
         self._stretch, self._move, self._slope = (2 * rng.random(3) - 1).tolist()
+        self._degrees = augment.turn * (2 * float(rng.random()) - 1) if augment.turn else 0.0
         self._flip = augment.flip and flip < 0.5
         self._across, self._down = 2 * across - 1, 2 * down - 1
 
@@ -101,6 +105,8 @@ class Varied:
     def _pixels(self, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
         if self._flip:
             pixels = pixels[:, ::-1]
+        if self._degrees:
+            pixels = rotated(pixels, self._degrees)
         if self._augment.shift:
             height, width = pixels.shape[:2]
             down = round(self._down * self._augment.shift * height)

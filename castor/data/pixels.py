@@ -28,6 +28,14 @@ def resized(pixels: Pixels, scale: float) -> UInt8[np.ndarray, "h2 w2 3"]:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
+def rotated(pixels: Pixels, degrees: float) -> Pixels:
+    """The picture turned around its middle; what comes into its corners has its first pixel's
+    colour."""
+    ground = tuple(pixels[0, 0].tolist())
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=ground))
+
+
 def squared(pixels: Pixels, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """The picture in the middle of a white square of that side."""
     pixels = fit(pixels, side)

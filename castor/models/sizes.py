@@ -103,7 +103,7 @@ DEMO = ModelConfig(  # the recipe `demo`: 4M weights, the shipped model [ours]
     head_width=64,
     vocab=4096,
     context=256,
-    image=ImageConfig(),
+    image=ImageConfig(slots=100),  # 400 x 100 pixels of small things in 20 x 5
     audio=AudioConfig(slots=256),
 )
 

@@ -61,6 +61,20 @@ def test_a_scale_changes_both_sides_alike_and_within_its_range() -> None:
     assert 0.4 < np.mean(np.array(heights) < 40) < 0.6  # smaller as often as larger
 
 
+def test_a_turn_keeps_the_middle_and_the_ground_and_stays_within_its_range() -> None:
+    pixels = np.full((65, 65, 3), 200, np.uint8)
+    pixels[32, 32:60] = 0  # a hand that points to the right
+    angles = []
+    for seed in range(100):
+        out = varied(Augment(turn=12.0), seed).values("image", pixels)
+        dark = np.argwhere(out[..., 0] < 120)
+        down, across = (dark - 32).T
+        far = np.hypot(down, across) > 20
+        angles.append(np.degrees(np.arctan2(down[far], across[far]).mean()))
+        assert (out[32, 32] < 120).all() and (out[0, 0] == 200).all() and (out[-1, -1] == 200).all()
+    assert -13 < min(angles) < -9 and 9 < max(angles) < 13
+
+
 def test_every_frame_of_a_clip_is_shifted_alike() -> None:
     frames = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), np.uint8)
     one = varied(Augment(flip=True, shift=0.25), 5)

@@ -4,7 +4,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from castor.core.content import Media, Text
 from castor.core.media import open_image
 from castor.data.playground import boxes, claims
 from castor.data.playground.boxes import SIDE, Item, World
+from castor.data.playground.lesson import Question
 
 GREY, LIGHT = 128, 211
 Maker = Callable[[random.Random], claims.Claim]
@@ -37,6 +38,11 @@ def sayings(*makers: Maker) -> list[claims.Claim]:
     return [make(dice) for make in makers for _ in range(4000)]
 
 
+def claimed(dice: random.Random) -> list[Question]:
+    """A lesson's claims, without what its box holds."""
+    return [q for q in claims.lesson(dice, "train").questions if q.kind == "claim"]
+
+
 def truth(sentence: str, world: World, *makers: Maker) -> bool:
     return next(said for said in sayings(*makers) if said.sentence == sentence).holds(world)
 
@@ -58,10 +64,13 @@ def truth(sentence: str, world: World, *makers: Maker) -> bool:
         ("All the towers have the same height.", False),
         ("There are exactly three yellow blocks.", True),
         ("There are at least three black blocks.", False),
+        ("The left tower has a blue block.", True),
+        ("The middle tower has a blue block.", False),
     ],
 )
 def test_sentences_about_towers(sentence: str, expected: bool) -> None:
-    assert truth(sentence, TOWERS, claims._towers, claims._blocks) == expected
+    side = partial(claims._one_side, whole="tower", part="block")
+    assert truth(sentence, TOWERS, claims._towers, claims._blocks, side) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,21 +121,21 @@ def test_walls_are_touched_without_a_gap(item: Item, walls: set[str]) -> None:
 def test_true_and_false_are_equally_common() -> None:
     answers = Counter()
     for seed in range(400):
-        for place, question in enumerate(claims.lesson(random.Random(seed), "train").questions):
+        for place, question in enumerate(claimed(random.Random(seed))):
             assert isinstance(question.answer[0], Text)
             answers[place, question.answer[0].text] += 1
     assert len(answers) == 2 * claims.SENTENCES
     for place in range(claims.SENTENCES):
         true, false = answers[place, "true"], answers[place, "false"]
         assert 0.4 < true / (true + false) < 0.6
-    assert sum(answers.values()) > 2.5 * 400
+    assert sum(answers.values()) > 1.8 * 400
 
 
 def test_every_answer_is_what_the_picture_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[World] = []
     draw = boxes.draw
     monkeypatch.setattr(boxes, "draw", lambda world: drawn.append(world) or draw(world))
-    makers = {maker for _, family in claims._FAMILIES for maker in family}
+    makers = {maker for _, family, _ in claims._FAMILIES for maker in family}
     said = {claim.sentence: claim for claim in sayings(*sorted(makers, key=str))}
     checked = 0
     for seed in range(200):
@@ -142,14 +151,25 @@ def test_every_answer_is_what_the_picture_shows(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
     counts: dict[str, list[int]] = {}
-    lessons = (claims.lesson(random.Random(seed), "train") for seed in range(900))
-    for question in (question for lesson in lessons for question in lesson.questions):
+    for question in (question for seed in range(900) for question in claimed(random.Random(seed))):
         assert isinstance(question.answer[0], Text)
         for word in set(re.findall(r"\w+", question.asks[1])):
             counts.setdefault(word, [0, 0])[question.answer[0].text == "true"] += 1
     for word, (false, true) in counts.items():
         if false + true >= 120:
             assert 0.35 < true / (false + true) < 0.65, word
+
+
+def test_the_last_question_is_answered_with_all_that_a_box_holds() -> None:
+    ask, answer = claims._items_of("left", LOOSE[2])[1:]
+    assert ask[0] == "What is in the left box?"
+    assert answer == (Text("1 small black circle, 1 black square"),)
+    ask, answer = claims._blocks_of("right", TOWERS[2])[1:]
+    assert ask[0] == "Name the blocks of the right tower from the base up."
+    assert answer == (Text("black, yellow, yellow"),)
+    for seed in range(50):
+        lesson = claims.lesson(random.Random(seed), "train")
+        assert [q.kind for q in lesson.questions[-2:]] == ["claim", "contents"]
 
 
 def test_the_picture_looks_like_nlvr() -> None:
