@@ -82,8 +82,11 @@ _attend.defvjp(_forward, _backward)
 def _mix(queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
     """One head forward: its output [T, H] and the logarithm of each query's total power [T]."""
     (q,), (k, v) = queries, keys
-    across = turned(k) if len(q) > 1 else k.T  # one query does not pay for turning the cache
-    scores = jnp.where(mask, jnp.dot(q, across, preferred_element_type=jnp.float32), NOTHING)
+    if len(q) > 1:
+        scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
+    else:  # one query does not pay for turning the cache
+        scores = jnp.dot(k, q[0], preferred_element_type=jnp.float32)[None]
+    scores = jnp.where(mask, scores, NOTHING)
     peak = scores.max(-1, keepdims=True)
     powers = jnp.exp(scores - peak)
     total = powers.sum(-1, keepdims=True)

@@ -16,32 +16,44 @@ from castor.models.sizes import ModelConfig
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LayerCache:
-    """Keys and values of one layer or, stacked in front, of many."""
+    """Keys and values of one layer or, stacked in front, of the groups that repeat it.
 
-    k: Array  # [..., B, S, K, H]
-    v: Array  # [..., B, S, K, H]
+    Rows and heads share a dimension: with one of length 1 between others, XLA may choose orders
+    in memory for it that differ from place to place, and copy the cache back and forth.
+    """
+
+    k: Array  # [B*K, S, H] or [groups, B*K, S, H]
+    v: Array  # of the same shape
+
+    def by_row(self, heads: int) -> tuple[Float[Array, "B S K H"], Float[Array, "B S K H"]]:
+        """One layer's keys and values, with rows and heads apart."""
+        k, v = (x.reshape(-1, heads, *x.shape[1:]).swapaxes(1, 2) for x in (self.k, self.v))
+        return k, v
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """All layers' keys and values, [groups, pattern, B, S, K, H], and the length of each row."""
+    """All layers' keys and values, and the length of each row.
 
-    layers: LayerCache
+    Entries of the pattern are arrays of their own, so that a group of all layers changes in place.
+    """
+
+    layers: tuple[LayerCache, ...]  # one per entry of the pattern, as a Decoder's blocks
     lengths: Array  # [B]
 
     @property
     def room(self) -> int:
         """Positions that a row can hold."""
-        return self.layers.k.shape[3]
+        return self.layers[0].k.shape[2]
 
 
 def empty_cache(config: ModelConfig, *, rows: int, room: int, dtype: DTypeLike) -> Cache:
     """A cache of `room` positions for each of `rows` rows, holding nothing."""
     pattern = len(config.pattern)
-    shape = (config.layers // pattern, pattern, rows, room, config.kv_heads, config.head_width)
-    layers = LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-    return Cache(layers, jnp.zeros(rows, jnp.int32))
+    shape = (config.layers // pattern, rows * config.kv_heads, room, config.head_width)
+    layers = (LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(pattern))
+    return Cache(tuple(layers), jnp.zeros(rows, jnp.int32))
 
 
 def append(
@@ -53,10 +65,20 @@ def append(
 ) -> LayerCache:
     """The layer with T further keys and values in each row from column `at` on."""
 
-    def put(held: Array, new: Array, start: Array) -> Array:
-        return jax.lax.dynamic_update_slice(held, new.astype(held.dtype), (start, 0, 0))
+    B, T, K, H = k.shape
+    new = [x.swapaxes(1, 2).reshape(B * K, T, H).astype(layer.k.dtype) for x in (k, v)]
 
-    return LayerCache(jax.vmap(put)(layer.k, k, at), jax.vmap(put)(layer.v, v, at))
+    def put(row: Array, held: LayerCache) -> LayerCache:
+        first, zero = row * K, jnp.int32(0)
+        mine = [jax.lax.dynamic_slice(x, (first, zero, zero), (K, T, H)) for x in new]
+        there = (first, at[row], zero)
+        return LayerCache(
+            jax.lax.dynamic_update_slice(held.k, mine[0], there),
+            jax.lax.dynamic_update_slice(held.v, mine[1], there),
+        )
+
+    longer = jax.lax.fori_loop(jnp.int32(0), jnp.int32(B), put, layer)
+    return jax.lax.optimization_barrier(longer)  # else XLA writes once more for whoever reads it
 
 
 def written(
@@ -82,6 +104,6 @@ def written(
 def grown(cache: Cache, *, room: int) -> Cache:
     """The same cache with space for more positions."""
     extra = room - cache.room
-    pad = [(0, 0)] * 3 + [(0, extra)] + [(0, 0)] * 2
+    pad = [(0, 0)] * 2 + [(0, extra), (0, 0)]
     layers = jax.tree.map(lambda x: jnp.pad(x, pad), cache.layers)
     return Cache(layers, cache.lengths)

@@ -5,6 +5,7 @@ Causal, multi-query attention [report], RMSNorm, GeGLU, RoPE, tied embedding sca
 type of the weights it is given; nothing here knows about devices or precision.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,9 +18,11 @@ from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 from castor.core.batch import Batch, Slots
 from castor.models.attention import attend, causal
 from castor.models.cache import Cache, LayerCache, append, written
-from castor.models.layers import geglu, lookup, matrix, product, rms_norm, rotate
+from castor.models.layers import geglu, lookup, matrix, product, recomputed, rms_norm, rotate
 from castor.models.modality import encode, init_encoders
 from castor.models.sizes import Layer, ModelConfig
+
+Held = tuple[LayerCache, ...]  # of one group of layers
 
 
 @jax.tree_util.register_dataclass
@@ -80,8 +83,8 @@ def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "
 
     def group(x: Array, blocks: tuple[Block, ...]) -> tuple[Array, None]:
         for block, layer in zip(blocks, config.pattern, strict=True):
-            q, k, v = _project(block, x, positions, config=config, layer=layer)
-            x = _finish(block, x, attend(q, k, v, mask=mask))
+            project = recomputed(partial(_project, config=config, layer=layer))
+            x = _finish(block, x, attend(*project(block, x, positions), mask=mask))
         return x, None
 
     x, _ = jax.lax.scan(group, x, model.decoder.blocks)
@@ -109,16 +112,17 @@ def extend(
     x = embed(model, tokens, media or {}, config=config)
     mask = written(cache, valid, jnp.zeros((B, T), jnp.int32) if blocks is None else blocks)
 
-    def group(x: Array, layer: tuple[tuple[Block, ...], LayerCache]) -> tuple[Array, LayerCache]:
-        kept = []
-        for i, (block, shape) in enumerate(zip(layer[0], config.pattern, strict=True)):
-            q, k, v = _project(block, x, positions, config=config, layer=shape)
-            held = append(LayerCache(layer[1].k[i], layer[1].v[i]), k, v, at=cache.lengths)
-            x = _finish(block, x, attend(q, held.k, held.v, mask=mask))
-            kept.append(held)
-        return x, jax.tree.map(lambda *xs: jnp.stack(xs), *kept)
+    def group(x: Array, given: tuple[tuple[Block, ...], Held]) -> tuple[Array, Held]:
+        after = []
+        for block, before, layer in zip(*given, config.pattern, strict=True):
+            q, k, v = _project(block, x, positions, config=config, layer=layer)
+            held = append(before, k, v, at=cache.lengths)
+            mixed = attend(q, *held.by_row(config.kv_heads), mask=mask)
+            x = _finish(block, x, mixed)
+            after.append(held)
+        return x, tuple(after)
 
-    x, layers = jax.lax.scan(group, x, (model.decoder.blocks, cache.layers))
+    x, layers = _each_group(group, x, (model.decoder.blocks, cache.layers))
     lengths = cache.lengths + valid.sum(1, dtype=jnp.int32)
     return rms_norm(x, model.decoder.final_norm), Cache(layers, lengths)
 
@@ -143,6 +147,14 @@ def logits(model: Model, states: Float[Array, "... D"]) -> Float32[Array, "... V
     flat = states.reshape(-1, states.shape[-1])
     scores = jnp.dot(flat, table.T, preferred_element_type=jnp.float32)
     return scores.reshape(*states.shape[:-1], table.shape[0])
+
+
+def _each_group(group: Callable[[Array, Any], tuple[Array, Any]], x: Array, given: Any) -> Any:
+    """A scan over the groups; no loop where there is one, since a loop copies what it changes."""
+    if jax.tree.leaves(given)[0].shape[0] > 1:
+        return jax.lax.scan(group, x, given)
+    x, after = group(x, jax.tree.map(lambda leaf: leaf[0], given))
+    return x, jax.tree.map(lambda leaf: leaf[None], after)
 
 
 def _init_block(config: ModelConfig, key: PRNGKeyArray) -> Block:
@@ -190,5 +202,5 @@ def _finish(
 ) -> Float[Array, "B T D"]:
     B, T, D = x.shape
     flat = x.reshape(B * T, D) + product(mixed.reshape(B * T, -1), block.wo)
-    flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
+    flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
     return flat.reshape(B, T, D)

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.attention import attend
-from castor.models.layers import geglu, matrix, product, rms_norm
+from castor.models.layers import geglu, matrix, normed_products, product
 
 
 @jax.tree_util.register_dataclass
@@ -49,10 +49,10 @@ def look_around(
     mask = (owners[:, :, None] == owners[:, None, :]) & (owners[:, :, None] > 0)
 
     def layer(flat: Array, block: EncoderBlock) -> tuple[Array, None]:
-        qkv = product(rms_norm(flat, block.attention_norm), block.wqkv)
+        (qkv,) = normed_products(flat, block.attention_norm, block.wqkv)
         q, k, v = jnp.split(qkv.reshape(B, M, 3 * heads, W // heads), 3, axis=2)
         flat = flat + product(attend(q, k, v, mask=mask).reshape(B * M, W), block.wo)
-        flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
+        flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
         return flat, None
 
     flat, _ = jax.lax.scan(layer, x.reshape(B * M, W), blocks)

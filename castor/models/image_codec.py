@@ -18,7 +18,16 @@ from jaxtyping import Float, Float32, Int32, PRNGKeyArray, UInt8
 
 from castor.models.attention import attend
 from castor.models.encoder import EncoderBlock, init_encoder_block
-from castor.models.layers import geglu, gelu, matrix, product, recomputed, rms_norm, rotate
+from castor.models.layers import (
+    geglu,
+    gelu,
+    matrix,
+    normed_products,
+    product,
+    recomputed,
+    rms_norm,
+    rotate,
+)
 
 
 @dataclass(frozen=True)
@@ -293,11 +302,11 @@ def _look_around(
         return jnp.concatenate([left, right], axis=-1)
 
     def layer(flat: Array, block: EncoderBlock) -> tuple[Array, None]:
-        qkv = product(rms_norm(flat, block.attention_norm), block.wqkv)
+        (qkv,) = normed_products(flat, block.attention_norm, block.wqkv)
         q, k, v = jnp.split(qkv.reshape(n, h * w, 3 * heads, W // heads), 3, axis=2)
         mixed = attend(turn(q), turn(k), v, mask=mask).reshape(-1, W)
         flat = flat + product(mixed, block.wo)
-        flat = flat + geglu(rms_norm(flat, block.mlp_norm), block.gate, block.up, block.down)
+        flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
         return flat, None
 
     flat, _ = jax.lax.scan(layer, x.reshape(-1, W), blocks)

@@ -85,15 +85,25 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def geglu(
     x: Float[Array, "R D"],
+    norm: Float[Array, " D"],
     gate: Float[Array, "D F"],
     up: Float[Array, "D F"],
     down: Float[Array, "F D"],
 ) -> Float[Array, "R D"]:
-    """The gated feed-forward layer with a tanh-approximated GELU.
+    """The gated feed-forward layer over rms_norm(x), with a tanh-approximated GELU.
 
     Paper: Shazeer 2020, arXiv:2002.05202.
     """
-    return product(_gated(product(x, gate), product(x, up)), down)
+    return _closed(*normed_products(x, norm, gate, up), down)
+
+
+@recomputed
+def normed_products(
+    x: Float[Array, "R D"], scale: Float[Array, " D"], *weights: Float[Array, "D _"]
+) -> tuple[Float[Array, "R _"], ...]:
+    """rms_norm(x) times each matrix; for the backward pass x alone is kept."""
+    flat = rms_norm(x, scale)
+    return tuple(product(flat, w) for w in weights)
 
 
 @jax.custom_vjp
@@ -127,6 +137,8 @@ def turned(x: Float[Array, "R C"]) -> Float[Array, "C R"]:
 
 
 @recomputed
-def _gated(gate: Float[Array, "R F"], up: Float[Array, "R F"]) -> Float[Array, "R F"]:
+def _closed(
+    gate: Float[Array, "R F"], up: Float[Array, "R F"], down: Float[Array, "F D"]
+) -> Float[Array, "R D"]:
     opened = jax.nn.gelu(gate.astype(jnp.float32), approximate=True)
-    return (opened * up.astype(jnp.float32)).astype(gate.dtype)
+    return product((opened * up.astype(jnp.float32)).astype(gate.dtype), down)

@@ -19,16 +19,21 @@ def seen(cache: Cache, valid: list[list[int]], blocks: list[list[int]]) -> np.nd
 
 def test_an_empty_cache_holds_nothing_for_every_row():
     cache = empty_cache(TINY, rows=3, room=7, dtype=jnp.bfloat16)
-    assert cache.layers.k.shape == (2, 1, 3, 7, 1, 16) and cache.layers.k.dtype == jnp.bfloat16
+    (layer,) = cache.layers
+    assert layer.k.shape == (2, 3, 7, 16) and layer.k.dtype == jnp.bfloat16
     assert cache.room == 7 and cache.lengths.tolist() == [0, 0, 0]
 
 
 def test_keys_are_put_behind_what_each_row_holds():
-    layer = LayerCache(jnp.zeros((2, 4, 1, 1)), jnp.zeros((2, 4, 1, 1)))
-    new = jnp.array([[1.0, 2.0], [3.0, 4.0]])[..., None, None]
+    layer = LayerCache(jnp.zeros((4, 4, 1)), jnp.zeros((4, 4, 1)))
+    new = jnp.array([[[1.0, 5.0], [2.0, 6.0]], [[3.0, 7.0], [4.0, 8.0]]])[..., None]  # [B T K H]
     layer = append(layer, new, -new, at=jnp.array([0, 2], jnp.int32))
-    np.testing.assert_array_equal(layer.k[..., 0, 0], [[1, 2, 0, 0], [0, 0, 3, 4]])
+    held = [[1, 2, 0, 0], [5, 6, 0, 0], [0, 0, 3, 4], [0, 0, 7, 8]]
+    np.testing.assert_array_equal(layer.k[..., 0], held)
     np.testing.assert_array_equal(layer.v, -layer.k)
+    k, v = layer.by_row(2)
+    np.testing.assert_array_equal(k[:, :2, :, 0][0], new[0, :, :, 0])
+    np.testing.assert_array_equal(v[:, 2:, :, 0][1], -new[1, :, :, 0])
 
 
 def test_one_token_sees_what_its_row_holds_and_itself():
@@ -51,4 +56,4 @@ def test_a_grown_cache_keeps_what_it_held():
     cache = cache_of([2], room=3)
     wide = grown(cache, room=9)
     assert wide.room == 9 and wide.lengths.tolist() == [2]
-    np.testing.assert_array_equal(wide.layers.k[:, :, :, :3], cache.layers.k)
+    np.testing.assert_array_equal(wide.layers[0].k[:, :, :3], cache.layers[0].k)

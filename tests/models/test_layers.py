@@ -59,12 +59,21 @@ def test_rotation_pairs_a_dimension_with_the_one_half_a_head_further():
     np.testing.assert_allclose(ahead, [np.cos(1), 0, np.sin(1), 0], atol=1e-6)
 
 
-def test_geglu_is_a_gated_feed_forward_layer():
+def test_geglu_is_a_gated_feed_forward_layer_over_a_norm():
     x, gate, up, down = (random(*s, seed=i) for i, s in enumerate([(3, 4), (4, 6), (4, 6), (6, 4)]))
-    g = np.asarray(x @ gate)
+    norm = random(4, seed=4)
+    flat = np.asarray(rms_norm(x, norm))
+    g = flat @ np.asarray(gate)
     opened = 0.5 * g * (1 + np.tanh(np.sqrt(2 / np.pi) * (g + 0.044715 * g**3)))
-    expected = (opened * np.asarray(x @ up)) @ np.asarray(down)
-    np.testing.assert_allclose(geglu(x, gate, up, down), expected, atol=1e-5)
+    expected = (opened * (flat @ np.asarray(up))) @ np.asarray(down)
+    np.testing.assert_allclose(geglu(x, norm, gate, up, down), expected, atol=1e-5)
+
+
+def test_geglu_keeps_its_input_and_two_products_for_the_backward_pass():
+    x, gate, up, down = (jnp.ones(s) for s in [(8, 4), (4, 6), (4, 6), (6, 4)])
+    _, pull = jax.vjp(lambda x: geglu(x, jnp.zeros(4), gate, up, down), x)
+    kept = [leaf.shape for leaf in jax.tree.leaves(pull) if leaf.shape[:1] == (8,)]
+    assert sorted(kept) == [(8, 4), (8, 6), (8, 6)]
 
 
 def test_the_gradient_of_a_row_looked_up_often_does_not_stop_growing_in_bfloat16():
