@@ -37,7 +37,10 @@ def attend(
         raise ValueError(f"{N} query heads cannot share {K} key/value heads")
     scaled = (q.astype(jnp.float32) * H**-0.5).astype(q.dtype)
     heads = scaled.reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
-    mixed = _attend(heads, k.swapaxes(1, 2), v.swapaxes(1, 2), mask)
+    k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
+    if T == 1:
+        return _one_query(heads[:, :, :, 0], k, v, mask[:, 0]).reshape(B, 1, N, H)
+    mixed = _attend(heads, k, v, mask)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
@@ -52,6 +55,25 @@ def causal(segments: Int[Array, "B T"], blocks: Int[Array, "B T"]) -> Bool[Array
     together = (blocks[:, :, None] == blocks[:, None, :]) & (blocks[:, :, None] > 0)
     same = (segments[:, :, None] == segments[:, None, :]) & (segments[:, :, None] > 0)
     return same & (earlier | together)
+
+
+def _one_query(
+    q: Float[Array, "B K G H"],
+    k: Float[Array, "B K S H"],
+    v: Float[Array, "B K S H"],
+    mask: Bool[Array, "B S"],
+) -> Float[Array, "B K G H"]:
+    """The same for one query a row, in products that leave the cache as it lies in memory."""
+    B, K, G, H = q.shape
+    rows = [x.reshape(B * K, -1, H) for x in (q, k, v)]
+    dot = partial(jnp.einsum, preferred_element_type=jnp.float32)
+    scores = dot("rsh,rgh->rsg", rows[1], rows[0]).swapaxes(1, 2)
+    scores = jnp.where(jnp.repeat(mask, K, axis=0)[:, None], scores, NOTHING)
+    peak = scores.max(-1, keepdims=True)
+    powers = jnp.exp(scores - peak)
+    mixed = dot("rgs,rsh->rgh", powers.astype(v.dtype), rows[2])
+    mixed = mixed * jnp.where(peak > NOTHING, 1 / powers.sum(-1, keepdims=True), 0.0)
+    return mixed.astype(q.dtype).reshape(B, K, G, H)
 
 
 @jax.custom_vjp
@@ -82,10 +104,7 @@ _attend.defvjp(_forward, _backward)
 def _mix(queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
     """One head forward: its output [T, H] and the logarithm of each query's total power [T]."""
     (q,), (k, v) = queries, keys
-    if len(q) > 1:
-        scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
-    else:  # one query does not pay for turning the cache
-        scores = jnp.dot(k, q[0], preferred_element_type=jnp.float32)[None]
+    scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
     scores = jnp.where(mask, scores, NOTHING)
     peak = scores.max(-1, keepdims=True)
     powers = jnp.exp(scores - peak)
@@ -113,8 +132,6 @@ def _each_head(head: _Head, queries: Arrays, keys: Arrays, mask: Array) -> Array
     """
     groups = jax.vmap(head, in_axes=(0, None, None))
     at_once = jax.vmap(jax.vmap(groups, in_axes=(0, 0, None)))
-    if queries[0].shape[3] == 1:
-        return at_once(queries, keys, mask)
     by_rows = partial(_by_rows, head)
     return jax.lax.platform_dependent(queries, keys, mask, cpu=by_rows, default=at_once)
 
