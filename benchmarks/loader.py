@@ -39,7 +39,15 @@ from castor.train.objectives import next_token
 from castor.train.step import make_step, start
 
 MORE = (
-    *(Cifar10(), Flickr1k(), Sroie(), TabMwp(), Corpus("wiki"), Corpus("poetry"), Filmed("asl")),
+    *(
+        Cifar10(),
+        Flickr1k(),
+        Sroie(),
+        TabMwp(),
+        Corpus("wiki"),
+        Corpus("poetry"),
+        Filmed("asl", frames=4),
+    ),
     *(TextTask(name) for name in ("gsm8k", "math", "mbpp", "sgd", "multi30k", "alpaca")),
     *(Playground(task) for task in get_args(Task)),
 )

@@ -38,9 +38,17 @@ def _lookup_forward(table: Array, ids: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _lookup_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, None]:
+    """Sums over equal ids, put in their rows: a long table is never held in float32."""
     table, ids = kept
-    total = jnp.zeros(table.shape, jnp.float32).at[ids].add(given.astype(jnp.float32))
-    return total.astype(table.dtype), None
+    V, D = table.shape
+    order = jnp.argsort(ids.reshape(-1)).astype(jnp.int32)
+    ids = ids.reshape(-1)[order]
+    new = jnp.concatenate([jnp.ones(1, bool), ids[1:] != ids[:-1]])
+    place = jnp.cumsum(new, dtype=jnp.int32) - 1  # among the different ids
+    sums = jnp.zeros((len(ids), D), jnp.float32)
+    sums = sums.at[place].add(given.reshape(-1, D)[order].astype(jnp.float32))
+    rows = jnp.full(len(ids), V, ids.dtype).at[place].set(ids)
+    return jnp.zeros_like(table).at[rows].set(sums.astype(table.dtype), mode="drop"), None
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)
