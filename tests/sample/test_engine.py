@@ -1,5 +1,6 @@
 """The engine keeps its promises whatever the weights are: these are random."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -223,7 +224,10 @@ def test_a_reply_stops_where_the_context_ends_whoever_is_beside_it(engine):
     replies = engine.reply([near, Document.of("a")], sampling)
     assert left < len(replies[1].ids) or replies[1].finish == "stop"
     assert len(replies[0].ids) <= left
-    assert replies[0] == engine.reply([near], sampling)[0]
+    # One row is multiplied in another order than two: at the demo's width logprobs differ by 5e-6.
+    alone = engine.reply([near], sampling)[0]
+    assert replace(alone, logprobs=()) == replace(replies[0], logprobs=())
+    np.testing.assert_allclose(alone.logprobs, replies[0].logprobs, atol=1e-5)
 
 
 def test_closing_a_stream_ends_the_work(engine):
