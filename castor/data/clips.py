@@ -24,7 +24,7 @@ TIMES = np.arange(FRAMES, dtype=np.float32) / 2  # seconds
 GROUNDS = ((255, 255, 255), (250, 240, 214), (96, 132, 168), (38, 44, 60))
 CLEAR = 30.0  # least mean difference of a sprite from its ground, of 255
 TURNING = 0.75  # of a frame's side: how wide a sprite is that turns; others take half
-HARD = 0.4  # share of training clips that turn; with a fifth, turns stayed a coin's toss
+HARD = 0.4  # share of training clips kept for turns: a fifth of them in all taught none
 TURNABLE = 12.0  # least mean difference between a sprite turned 40 degrees one way and the other
 
 

@@ -68,12 +68,19 @@ def _one_query(
     rows = [x.reshape(B * K, -1, H) for x in (q, k, v)]
     dot = partial(jnp.einsum, preferred_element_type=jnp.float32)
     scores = dot("rsh,rgh->rsg", rows[1], rows[0]).swapaxes(1, 2)
-    scores = jnp.where(jnp.repeat(mask, K, axis=0)[:, None], scores, NOTHING)
+    powers, factor, _ = _softened(scores, jnp.repeat(mask, K, axis=0)[:, None])
+    mixed = dot("rgs,rsh->rgh", powers.astype(v.dtype), rows[2]) * factor
+    return mixed.astype(q.dtype).reshape(B, K, G, H)
+
+
+def _softened(scores: Float[Array, "... T S"], mask: Bool[Array, "... _ S"]) -> Arrays:
+    """Powers that need only be multiplied with a factor, 0 where nothing may be seen, to be
+    softmax's shares; that factor; and the logarithm of the total power."""
+    scores = jnp.where(mask, scores, NOTHING)
     peak = scores.max(-1, keepdims=True)
     powers = jnp.exp(scores - peak)
-    mixed = dot("rgs,rsh->rgh", powers.astype(v.dtype), rows[2])
-    mixed = mixed * jnp.where(peak > NOTHING, 1 / powers.sum(-1, keepdims=True), 0.0)
-    return mixed.astype(q.dtype).reshape(B, K, G, H)
+    total = powers.sum(-1, keepdims=True)
+    return powers, jnp.where(peak > NOTHING, 1 / total, 0.0), peak + jnp.log(total)
 
 
 @jax.custom_vjp
@@ -105,13 +112,9 @@ def _mix(queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
     """One head forward: its output [T, H] and the logarithm of each query's total power [T]."""
     (q,), (k, v) = queries, keys
     scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
-    scores = jnp.where(mask, scores, NOTHING)
-    peak = scores.max(-1, keepdims=True)
-    powers = jnp.exp(scores - peak)
-    total = powers.sum(-1, keepdims=True)
-    mixed = jnp.dot(powers.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    mixed = mixed * jnp.where(peak > NOTHING, 1 / total, 0.0)
-    return mixed.astype(q.dtype), (peak + jnp.log(total))[:, 0]
+    powers, factor, totals = _softened(scores, mask)
+    mixed = jnp.dot(powers.astype(v.dtype), v, preferred_element_type=jnp.float32) * factor
+    return mixed.astype(q.dtype), totals[:, 0]
 
 
 def _unmix(queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:

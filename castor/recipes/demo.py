@@ -1,7 +1,8 @@
 """`demo`: the open folders and the playground, the recipe of the shipped model.
 
-Run on 2 cores of an AMD EPYC, digest 2349bdc6dc37, seed 0: codec 47 minutes on a shared machine,
-model 96. The scores stand in README.md, what they fall short of in docs/LOG.md.
+Run on 2 cores of an AMD EPYC, digest 2349bdc6dc37, seed 0: codec 47 minutes on a shared machine
+(in the first run: its recipe is the same), model 96. The scores stand in README.md, what they fall
+short of in docs/LOG.md.
 `demo_research` has not been run.
 """
 
