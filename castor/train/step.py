@@ -4,6 +4,7 @@ The step is one compiled function that takes over the state's memory. A step who
 finite changes nothing but the count of such steps.
 """
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -105,7 +106,33 @@ def make_step(
         after = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
         return after, StepMetrics(loss, norm, finite)
 
-    return jax.jit(step, donate_argnums=0)
+    return lean(jax.jit(step, donate_argnums=0))
+
+
+def lean(function: Any) -> Callable[..., Any]:
+    """A jitted function that gives back what its compiler leaves.
+
+    Compiling leaves some 250 MB in the heap's free lists (measured for 9.7M weights), which the
+    C library keeps while the function takes its own memory beside them.
+    """
+    made: dict[Any, Callable[..., Any]] = {}
+
+    def call(*given: Any) -> Any:
+        leaves, shape = jax.tree.flatten(given)
+        kind = shape, tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves)
+        if kind not in made:
+            made[kind] = function.lower(*given).compile()
+            give_back()
+        return made[kind](*given)
+
+    return call
+
+
+def give_back() -> None:
+    """Return the heap's free pages to the system, where the C library is one that can (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def cast(tree: Any, precision: str) -> Any:

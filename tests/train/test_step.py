@@ -13,7 +13,7 @@ from castor.models import decoder
 from castor.models.sizes import ModelConfig
 from castor.train.objectives import SOURCES, Loss, next_token
 from castor.train.optim import AdamW, Muon, WarmupStableDecay
-from castor.train.step import StepMetrics, TrainState, cast, make_step, start
+from castor.train.step import StepMetrics, TrainState, cast, lean, make_step, start
 
 CONFIG = ModelConfig(layers=2, width=32, hidden=64, heads=2, head_width=16, vocab=64)
 CONSTANT = WarmupStableDecay(warmup=0, decay=0.0, floor=1)
@@ -139,3 +139,17 @@ def test_bfloat16_learns_the_same_thing_and_keeps_float32_weights() -> None:
 def test_casting_leaves_whole_numbers_alone() -> None:
     tree = cast({"w": jnp.ones(2), "n": jnp.int32(3)}, "bfloat16")
     assert tree["w"].dtype == jnp.bfloat16 and tree["n"].dtype == jnp.int32
+
+
+def test_a_lean_function_is_compiled_once_for_each_shape() -> None:
+    traced = []
+
+    @lean
+    @jax.jit
+    def double(x: Any) -> Any:
+        traced.append(x.shape)
+        return 2 * x
+
+    for size in (3, 5, 3, 5):
+        np.testing.assert_array_equal(double(np.ones(size, np.float32)), np.full(size, 2.0))
+    assert traced == [(3,), (5,)]
