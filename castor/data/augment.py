@@ -6,11 +6,11 @@ Invariant: what is drawn for one medium holds for all of it: every frame of a cl
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float32, Float64, Shaped, UInt8
 
 from castor.core.batch import Signal
 from castor.core.media import RATE
-from castor.data.pixels import resized, rotated
+from castor.data.pixels import Pixels, resized, rotated, stretched
 
 MEL_STRIDE = 4  # mel frames from one audio window to the next
 
@@ -27,6 +27,9 @@ class Augment:
     shift: float = 0.0  # most, as a share of a picture's sides: 1/16 is 2 pixels of 32
     scale: tuple[float, float] = (1.0, 1.0)  # of a picture's sides: larger ones take more slots
     turn: float = 0.0  # most degrees that a picture is turned either way
+    zoom: float = 1.0  # least share of a picture's sides that is kept, and made as large as before
+    light: float = 0.0  # most change of contrast, and of each colour's brightness, as a share
+    erase: float = 0.0  # widest square that is blotted out, as a share of the shorter side
     speed: tuple[float, float] = (1.0, 1.0)  # of sound; pitch goes along
     seconds: float | None = None  # a random stretch of sound of this length
     gain_db: float = 0.0  # louder or softer by at most this
@@ -40,6 +43,11 @@ class Augment:
     def __post_init__(self) -> None:
         if not 0 <= self.shift < 0.5:
             raise ValueError(f"shift={self.shift} is a share of the side, from 0 to below 0.5")
+        if not (0 < self.zoom <= 1 and 0 <= self.light < 1 and 0 <= self.erase < 1):
+            raise ValueError(
+                f"zoom={self.zoom} is a share above 0 and up to 1, light={self.light} and "
+                f"erase={self.erase} are shares from 0 to below 1"
+            )
         for name in ("speed", "scale"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
@@ -52,7 +60,7 @@ class Augment:
 
 
 STILL = Augment()
-PHOTOS = Augment(flip=True, shift=3 / 32)
+PHOTOS = Augment(flip=True, shift=3 / 32, zoom=0.75, light=0.25, erase=0.4)
 DRAWINGS = Augment(shift=2 / 32)
 SIZES = Augment(shift=2 / 32, scale=(0.75, 2.0))  # drawings that people bring at any size
 NAMED = Augment(shift=3 / 32, scale=(0.5, 1.5), turn=12.0)  # few pictures, each seen often
@@ -89,6 +97,9 @@ class Varied:
         self._scale = low if low == high else low * (high / low) ** float(rng.random())
         self._stretch, self._move, self._slope = (2 * rng.random(3) - 1).tolist()
         self._degrees = augment.turn * (2 * float(rng.random()) - 1) if augment.turn else 0.0
+        self._view = rng.random(3).tolist() if augment.zoom < 1 else None
+        self._shades = 2 * rng.random(4) - 1 if augment.light else None
+        self._blot = rng.random(3).tolist() if augment.erase else None
         self._flip = augment.flip and flip < 0.5
         self._across, self._down = 2 * across - 1, 2 * down - 1
 
@@ -114,6 +125,12 @@ class Varied:
             rows = np.clip(np.arange(height) + down, 0, height - 1)
             columns = np.clip(np.arange(width) + across, 0, width - 1)
             pixels = pixels[rows][:, columns]
+        if self._view:
+            pixels = _zoomed(pixels, self._augment.zoom, *self._view)
+        if self._shades is not None:
+            pixels = _shaded(pixels, self._augment.light * self._shades)
+        if self._blot:
+            pixels = _blotted(pixels, self._augment.erase, *self._blot)
         return np.ascontiguousarray(resized(pixels, self._scale))
 
     def _samples(self, samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " m"]:
@@ -162,3 +179,29 @@ class Varied:
             time = MEL_STRIDE * np.arange(windows)[:, None] + np.arange(frames)  # of each frame
             mel[(time >= first) & (time < first + wide)] = mean
         return mel.astype(values.dtype)
+
+
+def _zoomed(pixels: Pixels, least: float, size: float, right: float, down: float) -> Pixels:
+    """A part of the picture, made as large as the whole; all but `least` are chances of 0 to 1."""
+    height, width = pixels.shape[:2]
+    share = least + (1 - least) * size
+    rows, columns = max(1, round(share * height)), max(1, round(share * width))
+    top, left = round(down * (height - rows)), round(right * (width - columns))
+    return stretched(pixels[top : top + rows, left : left + columns], height, width)
+
+
+def _shaded(pixels: Pixels, change: Float64[np.ndarray, " 4"]) -> Pixels:
+    """Contrast changed around the mean by the first share, then each colour by its own."""
+    mean = pixels.mean()
+    values = (mean + (pixels - mean) * (1 + change[0])) * (1 + change[1:])
+    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+
+
+def _blotted(pixels: Pixels, most: float, size: float, right: float, down: float) -> Pixels:
+    """A square of the picture's mean colour somewhere; all but `most` are chances of 0 to 1."""
+    height, width = pixels.shape[:2]
+    side = round(most * size * min(height, width))
+    top, left = round(down * (height - side)), round(right * (width - side))
+    pixels = pixels.copy()
+    pixels[top : top + side, left : left + side] = pixels.mean((0, 1))
+    return pixels

@@ -24,8 +24,13 @@ def resized(pixels: Pixels, scale: float) -> UInt8[np.ndarray, "h2 w2 3"]:
     if scale == 1:
         return pixels
     height, width = pixels.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    return stretched(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def stretched(pixels: Pixels, height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 3"]:
+    """The picture at another size, whatever that does to its aspect."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def rotated(pixels: Pixels, degrees: float) -> Pixels:

@@ -5,7 +5,7 @@ import pytest
 
 from castor.core.batch import Signal
 from castor.core.media import RATE
-from castor.data.augment import EVENTS, MEL_STRIDE, PHOTOS, SPEECH, STILL, Augment, Varied
+from castor.data.augment import EVENTS, MEL_STRIDE, SPEECH, STILL, Augment, Varied
 
 
 def varied(augment: Augment, seed: int = 0) -> Varied:
@@ -46,7 +46,10 @@ def test_a_shift_moves_pixels_and_repeats_the_edge() -> None:
 
 def test_half_of_the_photos_are_flipped() -> None:
     pixels = np.arange(32, dtype=np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
-    flipped = [varied(PHOTOS, seed).values("image", pixels)[0, 31, 0] < 16 for seed in range(200)]
+    flipped = [
+        varied(Augment(flip=True), seed).values("image", pixels)[0, 31, 0] < 16
+        for seed in range(200)
+    ]
     assert 70 < sum(flipped) < 130
 
 
@@ -73,6 +76,50 @@ def test_a_turn_keeps_the_middle_and_the_ground_and_stays_within_its_range() -> 
         angles.append(np.degrees(np.arctan2(down[far], across[far]).mean()))
         assert (out[32, 32] < 120).all() and (out[0, 0] == 200).all() and (out[-1, -1] == 200).all()
     assert -13 < min(angles) < -9 and 9 < max(angles) < 13
+
+
+def test_a_zoom_shows_a_part_and_no_less_than_it_may() -> None:
+    pixels = np.arange(64, dtype=np.uint8)[None, :, None].repeat(64, 0).repeat(3, 2)
+    widths, firsts = [], []
+    for seed in range(200):
+        out = varied(Augment(zoom=0.5), seed).values("image", pixels)
+        assert out.shape == pixels.shape
+        widths.append(int(out[0, -1, 0]) - int(out[0, 0, 0]) + 1)
+        firsts.append(int(out[0, 0, 0]))
+    assert 31 <= min(widths) < 36 and 60 < max(widths) <= 64
+    assert min(firsts) == 0 and max(firsts) > 20
+
+
+def test_light_changes_contrast_and_colours_within_its_share() -> None:
+    pixels = np.full((8, 8, 3), 100, np.uint8)
+    means = [
+        varied(Augment(light=0.2), seed).values("image", pixels).mean((0, 1)) for seed in range(200)
+    ]
+    assert np.min(means) >= 80 and np.max(means) <= 120
+    assert np.ptp(means, axis=1).max() > 10  # colours change apart
+    stripes = np.tile(np.array([50, 150], np.uint8)[:, None], (4, 8, 3)).reshape(8, 8, 3)
+    spread = [
+        np.ptp(varied(Augment(light=0.2), seed).values("image", stripes)) for seed in range(200)
+    ]
+    assert min(spread) < 90 and max(spread) > 110
+
+
+def test_a_square_is_blotted_out() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    sides = []
+    for seed in range(200):
+        changed = (varied(Augment(erase=0.5), seed).values("image", pixels) != pixels).any(-1)
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        if len(rows):
+            assert abs(len(rows) - len(columns)) <= 1
+        sides.append(len(rows))
+    assert min(sides) <= 1 and 14 <= max(sides) <= 16
+
+
+@pytest.mark.parametrize("wrong", [{"zoom": 0.0}, {"zoom": 1.5}, {"light": 1.0}, {"erase": -0.1}])
+def test_shares_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="zoom=.*light=.*erase="):
+        Augment(**wrong)
 
 
 def test_every_frame_of_a_clip_is_shifted_alike() -> None:
