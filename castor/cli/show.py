@@ -127,17 +127,24 @@ def show_values(settings: Any, *, leave_out: tuple[str, ...] = ()) -> None:
 
 
 def show_mixture(mixture: "Mixture") -> None:
-    """Each part with its share of the tokens, by stage."""
+    """Each part with its share of the tokens and its emphasis, by stage."""
     from castor.cli.screen import table
 
     spans = mixture.spans(1000)
-    heads = ["share" if len(spans) == 1 else f"until {end / 1000:.0%}" for end, _ in spans]
+    heads = [
+        head
+        for span in spans
+        for head in ("share" if len(spans) == 1 else f"until {span.end / 1000:.0%}", "emphasis")
+    ]
     rows = [
-        (part.source.name, *(f"{shares[i]:.1%}" for _, shares in spans), f"{part.emphasis:g}")
+        (
+            part.source.name,
+            *(cell for s in spans for cell in (f"{s.shares[i]:.1%}", f"{s.emphases[i]:g}")),
+        )
         for i, part in enumerate(mixture.parts)
     ]
     print()
-    table((f"mixture, by {mixture.balance}", *heads, "emphasis"), rows)
+    table((f"mixture, by {mixture.balance}", *heads), rows)
 
 
 def show_weights(

@@ -246,16 +246,15 @@ class _Rates:
         fills = np.array([m.fills for m in measures])
         sizes = np.array([m.tokens for m in measures])
         targets = np.array([m.targets for m in measures])
-        emphases = np.array([part.emphasis for part in mixture.parts])
         self._ends, self._rates, self._emphases = [0], [], []
-        for end, shares in mixture.spans(steps):
+        for end, shares, emphases in mixture.spans(steps):
             wanted = np.array(shares) * tokens / sizes
             text = float((wanted * sizes)[fills].sum())
             whole = 1.0 if text else FULL
             spare = 1 + SPARE + 2 * float(sizes[fills].max(initial=0)) / max(text, 1.0)
             self._ends.append(end)
             self._rates.append(wanted * np.where(fills, spare, whole))
-            self._emphases.append(_balanced(mixture, emphases, wanted * targets))
+            self._emphases.append(_balanced(mixture, np.array(emphases), wanted * targets))
 
     def drawn(self, step: int) -> list[float]:
         """Documents of each part in the steps before this one, in fractions of a document."""

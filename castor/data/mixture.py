@@ -5,7 +5,7 @@ run can begin at any step and see what it would have seen.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from castor.data.augment import STILL, Augment
 from castor.data.sources import SourceSpec
@@ -38,10 +38,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Stage:
-    """Shares that hold until a fraction of the run; parts it does not name keep their own."""
+    """Shares and emphases that hold until a fraction of the run; parts that it does not name keep
+    their own."""
 
     until: float
     shares: dict[str, float] = field(default_factory=dict)
+    emphases: dict[str, float] = field(default_factory=dict)
+
+
+class Span(NamedTuple):
+    """A stretch of a run: the step it ends before, and each part's share (of 1) and emphasis."""
+
+    end: int
+    shares: tuple[float, ...]
+    emphases: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ class Mixture:
     then weighs as much as a page of text).
 
     Raises:
-        ValueError: there is no part, two have one name, or a stage is out of order or names
-            an unknown part.
+        ValueError: there is no part, two have one name, or a stage is out of order, names an
+            unknown part or gives one a negative share or emphasis.
     """
 
     parts: tuple[Part, ...]
@@ -72,12 +82,14 @@ class Mixture:
         if any(a >= b for a, b in zip(ends, ends[1:], strict=False)) or ends[-1] > 1:
             raise ValueError(f"stages end at growing fractions of the run, up to 1; got {ends[1:]}")
         for stage in self.stages:
-            unknown = sorted(set(stage.shares) - set(names))
+            unknown = sorted({*stage.shares, *stage.emphases} - set(names))
             if unknown:
                 raise ValueError(f"a stage names {unknown}; the parts are {names}")
+            if min([0.0, *stage.shares.values(), *stage.emphases.values()]) < 0:
+                raise ValueError(f"shares and emphases cannot be negative, as in {stage}")
             if sum(self._shares(stage)) <= 0:
                 raise ValueError(f"the shares of the stage until {stage.until} are all 0")
-        if sum(self._shares(None)) <= 0:
+        if sum(self._shares(Stage(1.0))) <= 0:
             raise ValueError(f"the shares of {names} are all 0")
 
     @property
@@ -85,16 +97,18 @@ class Mixture:
         """The parts by name; a batch's `sources` count into this."""
         return tuple(part.source.name for part in self.parts)
 
-    def spans(self, steps: int) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """(last step + 1, share of each part, adding up to 1) of each stretch of the run."""
-        found = [(round(s.until * steps), self._normal(self._shares(s))) for s in self.stages]
-        if not self.stages or self.stages[-1].until < 1:
-            found.append((steps, self._normal(self._shares(None))))
-        return tuple(found)
+    def spans(self, steps: int) -> tuple[Span, ...]:
+        """The stretches of the run, in order."""
+        last = not self.stages or self.stages[-1].until < 1
+        stages = (*self.stages, Stage(1.0)) if last else self.stages
+        return tuple(
+            Span(round(stage.until * steps), self._shares(stage), self._emphases(stage))
+            for stage in stages
+        )
 
-    def _shares(self, stage: Stage | None) -> list[float]:
-        changed = stage.shares if stage else {}
-        return [changed.get(part.source.name, part.share) for part in self.parts]
+    def _shares(self, stage: Stage) -> tuple[float, ...]:
+        shares = [stage.shares.get(part.source.name, part.share) for part in self.parts]
+        return tuple(share / (sum(shares) or 1.0) for share in shares)
 
-    def _normal(self, shares: list[float]) -> tuple[float, ...]:
-        return tuple(share / sum(shares) for share in shares)
+    def _emphases(self, stage: Stage) -> tuple[float, ...]:
+        return tuple(stage.emphases.get(part.source.name, part.emphasis) for part in self.parts)

@@ -6,6 +6,7 @@ One HTML string with everything inside it: no scripts, no other files, nothing f
 import base64
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int32
@@ -87,24 +88,28 @@ def page(loader: Loader, *, count: int = 4, title: str = "mixture") -> str:
 
 def _table(loader: Loader) -> str:
     spans = loader.mixture.spans(loader.steps)
-    starts = [0, *(end for end, _ in spans)]
-    heads = [f"share, steps {a}–{b - 1}" for a, (b, _) in zip(starts, spans, strict=False)]
+    starts = [0, *(span.end for span in spans)]
+    heads = [f"share, steps {a}–{b - 1}" for a, b in pairwise(starts)]
     if len(spans) == 1:
         heads = ["share"]
+    heads = [head for share in heads for head in (share, "weight of each target")]
+    weights = [loader.emphases(span.end - 1) for span in spans]
     lines: list[str] = []
-    factors = loader.emphases(0)
     for i, (part, measure) in enumerate(zip(loader.mixture.parts, loader.measures, strict=True)):
-        shares = "".join(f"<td>{shares[i]:.1%}</td>" for _, shares in spans)
+        shares = "".join(
+            f"<td>{span.shares[i]:.1%}</td><td>{weight[i]:.2f}</td>"
+            for span, weight in zip(spans, weights, strict=True)
+        )
         name = escape(part.source.name)
         lines.append(
             f'<tr><td><i style="background:{_colour(i)}"></i><a href="#part{i}">{name}</a></td>'
             f"{shares}<td>{measure.tokens:.0f}</td><td>{measure.targets:.1f}</td>"
-            f"<td>{factors[i]:.2f}</td>{_fits(measure.fits)}</tr>"
+            f"{_fits(measure.fits)}</tr>"
         )
     columns = "".join(f"<th>{escape(head)}</th>" for head in heads)
     return (
         f"<table><tr><th>part</th>{columns}<th>tokens of a document</th>"
-        f"<th>of them learned</th><th>weight of each</th><th>documents that fit</th></tr>"
+        f"<th>of them learned</th><th>documents that fit</th></tr>"
         f"{''.join(lines)}</table>"
     )
 

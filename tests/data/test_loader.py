@@ -147,7 +147,7 @@ def test_steps_draw_consecutive_documents_and_none_twice(setting: dict[str, Any]
 
 def test_shares_are_shares_of_the_tokens(setting: dict[str, Any]) -> None:
     loader = Loader(MIXED, **setting)
-    wanted = MIXED.spans(1)[0][1]
+    wanted = MIXED.spans(1)[0].shares
     np.testing.assert_allclose(tokens_by_part(loader, range(50)), wanted, atol=0.05)
 
 
@@ -165,6 +165,26 @@ def test_shares_change_with_the_stages(setting: dict[str, Any]) -> None:
     loader = Loader(mixture, **{**setting, "steps": 40})
     np.testing.assert_allclose(tokens_by_part(loader, range(20)), (0.0, 1.0), atol=0.01)
     np.testing.assert_allclose(tokens_by_part(loader, range(20, 40)), (0.5, 0.5), atol=0.08)
+
+
+def test_emphases_change_with_the_stages(setting: dict[str, Any]) -> None:
+    stage = Stage(0.5, emphases={"fsdd": 3.0})
+    mixture = Mixture((Part(Books(), 0.5), Part(Fsdd(), 0.5)), stages=(stage,), balance="parts")
+    loader = Loader(mixture, **{**setting, "steps": 40})
+    first, last = (np.array(loader.emphases(step)) for step in (19, 20))
+    assert first[1] / first[0] == pytest.approx(3 * last[1] / last[0])
+
+
+def test_a_part_that_comes_in_a_later_stage_changes_nothing_before(setting: dict[str, Any]) -> None:
+    parts = (Part(Books(), 0.5), Part(Fsdd(), 0.5))
+    later = Mixture(
+        (*parts, Part(Corpus("bibles"), 0.0)), (Stage(0.5), Stage(1.0, {"bibles": 1.0}))
+    )
+    one, other = (
+        Loader(mixture, **{**setting, "steps": 40}) for mixture in (Mixture(parts), later)
+    )
+    np.testing.assert_array_equal(one.batch(19).tokens, other.batch(19).tokens)
+    assert (one.batch(20).tokens != other.batch(20).tokens).any()
 
 
 def test_rows_are_full_where_there_is_text_and_nearly_so_where_not(

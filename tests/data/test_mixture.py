@@ -9,21 +9,21 @@ PARTS = (Part(Books(), 3.0), Part(Fsdd(), 1.0))
 
 
 def test_shares_add_up_to_one() -> None:
-    assert Mixture(PARTS).spans(100) == ((100, (0.75, 0.25)),)
+    assert Mixture(PARTS).spans(100) == ((100, (0.75, 0.25), (1.0, 1.0)),)
 
 
-def test_stages_follow_one_another_and_the_parts_own_shares_come_last() -> None:
-    mixture = Mixture(PARTS, stages=(Stage(0.5, {"fsdd": 0.0}), Stage(0.9, {"books": 1.0})))
-    assert mixture.spans(1000) == (
-        (500, (1.0, 0.0)),
-        (900, (0.5, 0.5)),
-        (1000, (0.75, 0.25)),
+def test_stages_follow_one_another_and_what_the_parts_say_comes_last() -> None:
+    stages = (Stage(0.5, {"fsdd": 0.0}), Stage(0.9, {"books": 1.0}, {"fsdd": 3.0}))
+    assert Mixture(PARTS, stages=stages).spans(1000) == (
+        (500, (1.0, 0.0), (1.0, 1.0)),
+        (900, (0.5, 0.5), (1.0, 3.0)),
+        (1000, (0.75, 0.25), (1.0, 1.0)),
     )
 
 
 def test_a_last_stage_until_the_end_leaves_nothing_after_it() -> None:
     mixture = Mixture(PARTS, stages=(Stage(1.0, {"books": 1.0}),))
-    assert mixture.spans(10) == ((10, (0.5, 0.5)),)
+    assert mixture.spans(10) == ((10, (0.5, 0.5), (1.0, 1.0)),)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,8 @@ def test_a_last_stage_until_the_end_leaves_nothing_after_it() -> None:
         (PARTS, (Stage(1.5),), "growing fractions"),
         (PARTS, (Stage(0.5, {"cats": 1.0}),), r"names \['cats'\]; the parts are"),
         (PARTS, (Stage(0.5, {"books": 0.0, "fsdd": 0.0}),), "until 0.5 are all 0"),
+        (PARTS, (Stage(0.5, {}, {"cats": 1.0}),), r"names \['cats'\]; the parts are"),
+        (PARTS, (Stage(0.5, {}, {"books": -1.0}),), "cannot be negative"),
     ],
 )
 def test_mistakes_are_refused(

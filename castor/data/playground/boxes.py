@@ -20,6 +20,7 @@ from castor.data.source import Split
 COLOURS = {"yellow": (255, 255, 0), "black": (0, 0, 0), "blue": (0, 153, 255)}
 SHAPES = ("square", "circle", "triangle")
 SIZES = {10: "small", 20: "", 30: "big"}  # pixels across, and the word where people use one
+SIDES = ("left", "middle", "right")  # what the boxes are called
 SIDE = 100  # pixels along each side of a box; half of it parts two boxes
 _BLOCK, _PITCH = 20, 21  # pixels of a tower's block, and from one block to the next
 

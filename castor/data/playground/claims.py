@@ -13,7 +13,7 @@ from typing import NamedTuple
 from castor.core.content import Media
 from castor.core.media import ppm
 from castor.data.playground import boxes
-from castor.data.playground.boxes import Box, Item, World
+from castor.data.playground.boxes import SIDES, Box, Item, World
 from castor.data.playground.lesson import Lesson, Question, ask
 from castor.data.source import Split
 
@@ -24,7 +24,6 @@ WORLDS = 96  # imagined for each picture
 SPARSE = 16  # a sentence that fewer than one in so many worlds make true, or false, is not asked
 SENTENCES = 2  # about one picture, while
 ENOUGH = 8  # worlds are left
-SIDES = ("left", "middle", "right")
 
 
 class Claim(NamedTuple):
@@ -107,13 +106,13 @@ def lesson(dice: random.Random, split: Split) -> Lesson:
             continue
         truth = dice.random() < 0.5
         worlds = sides[truth]
-        questions.append(_question(claim, "true" if truth else "false"))
+        questions.append(stated(claim.sentence, truth))
     picture = Media("image/x-portable-pixmap", ppm(boxes.draw(worlds[0])))
     number = dice.randrange(len(SIDES))
     return Lesson((picture,), (*questions, contents(SIDES[number], worlds[0][number])))
 
 
-def _items_of(side: str, box: Box) -> Question:
+def items_of(side: str, box: Box) -> Question:
     """What a box holds, by kind."""
     kinds = Counter((item.colour, item.shape, item.size) for item in box)
     said = [
@@ -123,19 +122,20 @@ def _items_of(side: str, box: Box) -> Question:
     return ask("contents", f"What is in the {side} box?", answer=", ".join(said))
 
 
-def _blocks_of(side: str, tower: Box) -> Question:
+def blocks_of(side: str, tower: Box) -> Question:
     """The colours of a tower's blocks."""
     answer = ", ".join(item.colour for item in tower)
     return ask("contents", f"Name the blocks of the {side} tower from the base up.", answer=answer)
 
 
-def _question(claim: Claim, answer: str) -> Question:
+def stated(sentence: str, truth: bool) -> Question:
+    """Whether a sentence is true, in the wordings of NLVR."""
     asks = (
-        f"{claim.sentence} True or false?",
-        f"True or false: {claim.sentence}",
-        f"Is this so? {claim.sentence}",
+        f"{sentence} True or false?",
+        f"True or false: {sentence}",
+        f"Is this so? {sentence}",
     )
-    return ask("claim", *asks, answer=answer)
+    return ask("claim", *asks, answer="true" if truth else "false")
 
 
 def _amount(dice: random.Random, *, most: int) -> Amount:
@@ -162,7 +162,7 @@ _TOUCHING: dict[str, Callable[[Item], bool]] = {
 }
 
 
-def _kind(dice: random.Random, *, noun: str = "", place: str = "") -> Kind:
+def any_kind(dice: random.Random, *, noun: str = "", place: str = "") -> Kind:
     """Items of perhaps a size, a colour and a shape; blocks have neither size nor shape."""
     colour = dice.choice((*boxes.COLOURS, *boxes.COLOURS, ""))
     shape = "" if noun else dice.choice((*boxes.SHAPES, *boxes.SHAPES, ""))
@@ -173,7 +173,7 @@ def _kind(dice: random.Random, *, noun: str = "", place: str = "") -> Kind:
 def _items(dice: random.Random) -> Claim:
     """How many items of a kind there are in all."""
     place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.5 else ""
-    kind, amount = _kind(dice, place=place), _amount(dice, most=4)
+    kind, amount = any_kind(dice, place=place), _amount(dice, most=4)
     if dice.random() < 0.12:
         return Claim(f"There is no {kind.one}.", lambda world: not kind.among(world))
     sentence = amount.there(kind.one, kind.many)
@@ -182,7 +182,7 @@ def _items(dice: random.Random) -> Claim:
 
 def _all_items(dice: random.Random) -> Claim:
     """Where all the items of a kind are; there has to be one."""
-    kind, place = _kind(dice), dice.choice(tuple(_TOUCHING))
+    kind, place = any_kind(dice), dice.choice(tuple(_TOUCHING))
     inside = kind._replace(place=place)
     return Claim(
         f"{dice.choice(('All the', 'All'))} {kind.many} are {place}.",
@@ -192,13 +192,17 @@ def _all_items(dice: random.Random) -> Claim:
 
 
 def _boxes(dice: random.Random) -> Claim:
-    trait = dice.choice((_box_count, _box_pair, _box_colours))(dice)
-    return _grouped(dice, trait, noun=dice.choice(("box", "grey box")))
+    return _grouped(dice, box_trait(dice), noun=dice.choice(("box", "grey box")))
+
+
+def box_trait(dice: random.Random) -> Trait:
+    """What a box of loose items may have."""
+    return dice.choice((_box_count, _box_pair, _box_colours))(dice)
 
 
 def _box_count(dice: random.Random) -> Trait:
     place = dice.choice(tuple(_TOUCHING)) if dice.random() < 0.2 else ""
-    kind, amount = _kind(dice, place=place), _amount(dice, most=3)
+    kind, amount = any_kind(dice, place=place), _amount(dice, most=3)
     words = amount.of(kind.one, kind.many)
     return Trait(words, lambda box: amount.allows(kind.among((box,))))
 
@@ -229,10 +233,11 @@ def _box_colours(dice: random.Random) -> Trait:
 
 
 def _towers(dice: random.Random) -> Claim:
-    return _grouped(dice, _tower_trait(dice), noun="tower")
+    return _grouped(dice, tower_trait(dice), noun="tower")
 
 
-def _tower_trait(dice: random.Random) -> Trait:
+def tower_trait(dice: random.Random) -> Trait:
+    """What a tower may have."""
     first, second = dice.choices(tuple(boxes.COLOURS), k=2)
     number = dice.randint(1, 4)
     spelled = f"{_NUMBERS[number]} block{'s' if number > 1 else ''}"
@@ -265,7 +270,7 @@ def _stacked(box: Box, upper: str, lower: str) -> bool:
 def _blocks(dice: random.Random) -> Claim:
     """About all blocks, or about the heights of the towers."""
     if dice.random() < 0.6:
-        kind, amount = _kind(dice, noun="block"), _amount(dice, most=6)
+        kind, amount = any_kind(dice, noun="block"), _amount(dice, most=6)
         sentence = amount.there(kind.one, kind.many)
         return Claim(f"{sentence}.", lambda world: amount.allows(kind.among(world)))
     sentence, different = dice.choice(
@@ -306,11 +311,11 @@ _FAMILIES = (
     (
         boxes.loose,
         (partial(_one_side, whole="box", part="item"), _items, _all_items, _boxes, _boxes),
-        _items_of,
+        items_of,
     ),
     (
         boxes.towers,
         (partial(_one_side, whole="tower", part="block"), _towers, _towers, _blocks),
-        _blocks_of,
+        blocks_of,
     ),
 )

@@ -37,6 +37,11 @@ def roll(task: str, split: Split, index: int) -> random.Random:
     return random.Random(f"castor playground {task} {split} {index}")
 
 
+def said(question: Question) -> str:
+    """The words of an answer."""
+    return " ".join(part.text for part in question.answer if isinstance(part, Text))
+
+
 def to_document(
     lesson: Lesson,
     *,

@@ -14,12 +14,14 @@ from castor.data.playground import (
     claims,
     digits,
     drawings,
+    inventory,
     motion,
     scenes,
     shapes,
     sounds,
     speech,
     sums,
+    turning,
 )
 from castor.data.playground.languages import TONGUES
 from castor.data.playground.lesson import Lesson, roll, to_document
@@ -29,6 +31,7 @@ from castor.data.source import Split
 Task = Literal[
     "shapes",
     "claims",
+    "inventory",
     "describe",
     "draw",
     "story",
@@ -37,6 +40,7 @@ Task = Literal[
     "sounds",
     "speech",
     "motion",
+    "turning",
     "sums",
 ]
 ENDLESS = 2**31  # documents of a task that never runs out
@@ -45,11 +49,13 @@ EVAL_SCENES = 1000
 # What makes a lesson of each task. The tasks that draw need the index as well: see `Generated`.
 IN_ENGLISH: dict[str, Callable[[Random, Split], Lesson]] = {
     "claims": claims.lesson,
+    "inventory": inventory.lesson,
     "charts": charts.lesson,
     "digits": digits.lesson,
     "sounds": sounds.lesson,
     "speech": speech.lesson,
     "motion": motion.lesson,
+    "turning": turning.lesson,
 }
 IN_ALL_LANGUAGES = {
     "shapes": shapes.lesson,

@@ -161,10 +161,10 @@ def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
 
 
 def test_the_last_question_is_answered_with_all_that_a_box_holds() -> None:
-    ask, answer = claims._items_of("left", LOOSE[2])[1:]
+    ask, answer = claims.items_of("left", LOOSE[2])[1:]
     assert ask[0] == "What is in the left box?"
     assert answer == (Text("1 small black circle, 1 black square"),)
-    ask, answer = claims._blocks_of("right", TOWERS[2])[1:]
+    ask, answer = claims.blocks_of("right", TOWERS[2])[1:]
     assert ask[0] == "Name the blocks of the right tower from the base up."
     assert answer == (Text("black, yellow, yellow"),)
     for seed in range(50):
