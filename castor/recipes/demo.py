@@ -11,25 +11,49 @@ from dataclasses import replace
 from castor.data.augment import DRAWINGS, EVENTS, NAMED, PHOTOS, SIZES, SPEECH
 from castor.data.clips import Filmed, MovingEmoji, Strokes
 from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr, Omniglot
-from castor.data.mixture import Mixture, Part
+from castor.data.mixture import Mixture, Part, Stage
 from castor.data.playground import Playground
 from castor.data.playground.languages import TONGUES
 from castor.data.sounds import Esc10, Fsdd
 from castor.data.texts import Books, Corpus
 from castor.models.image_codec import CodecConfig
 from castor.models.sizes import DEMO as MODEL
-from castor.train.optim import Muon
+from castor.train.optim import Muon, WarmupStableDecay
 from castor.train.recipe import CodecRecipe, LearnVocab, Recipe
 
 LANGUAGES = tuple(TONGUES)
 OTHERS = tuple(language for language in LANGUAGES if language != "en")
 SCENES = 12_000
+OTHERS_DRAWN = Playground("draw", languages=OTHERS, scenes=SCENES)
 
 DRAWN = Mixture(
     (
         Part(Emoji("draw"), 0.75, augment=replace(DRAWINGS, flip=True)),
         Part(Playground("draw", scenes=SCENES), 0.25),
     )
+)
+
+SEEING = Stage(4 / 9)  # colours, shapes and sounds, while nothing yet follows from several of them
+HARDER = Stage(  # what counts, compares places or follows a part that turns
+    1.0,
+    shares={
+        "easy_vqa": 0.05,
+        "nlvr": 0.04,
+        "playground/claims": 0.06,
+        "playground/inventory": 0.2,
+        "fsdd": 0.05,
+        "esc10": 0.035,
+        "moving_emoji": 0.2,
+        "playground/turning": 0.04,
+        "emoji/name": 0.03,
+        "emoji/draw": 0.07,
+        "playground/draw": 0.08,
+        OTHERS_DRAWN.name: 0.03,
+        "playground/story": 0.01,
+        "playground/describe/" + "+".join(LANGUAGES): 0.01,
+        "books": 0.1,
+    },
+    emphases={"moving_emoji": 3.0},
 )
 
 MIXTURE = Mixture(
@@ -43,7 +67,7 @@ MIXTURE = Mixture(
         Part(Emoji("name", side=96), 0.04, augment=NAMED),
         Part(Emoji("draw"), 0.08, 2.0),
         Part(Playground("draw", scenes=SCENES), 0.1, 3.0),
-        Part(Playground("draw", languages=OTHERS, scenes=SCENES), 0.04, 0.5),
+        Part(OTHERS_DRAWN, 0.04, 0.5),
         Part(Playground("story", scenes=SCENES), 0.015, 0.2),
         Part(Playground("describe", languages=LANGUAGES), 0.015, 0.2),
         Part(Playground("shapes", languages=LANGUAGES), 0.03, 0.4, augment=SIZES),
@@ -61,7 +85,10 @@ MIXTURE = Mixture(
         Part(Corpus("udhr"), 0.005, 0.05),
         Part(Corpus("speeches"), 0.005, 0.05),
         Part(Corpus("shakespeare"), 0.005, 0.05),
+        Part(Playground("inventory", questions=6), 0.0, 4.0),
+        Part(Playground("turning"), 0.0, 1.0),
     ),
+    stages=(SEEING, HARDER),
     balance="parts",
 )
 
@@ -83,8 +110,8 @@ DEMO = Recipe(
     vocab=LearnVocab(size=2560),
     codec=CODEC,
     mixture=MIXTURE,
-    optimizer=Muon(peak_lr=3e-3),
-    steps=12_500,
+    optimizer=Muon(peak_lr=3e-3, schedule=WarmupStableDecay(warmup=375 / 13_500, decay=0.35)),
+    steps=13_500,
     rows=16,
     length=256,
     capacity={"image": 112, "audio": 56},
