@@ -11,7 +11,7 @@ import castor
 from castor.checkpoint import Checkpoint, load
 from castor.core.content import Call, Document, Media, Part, Text, Turn
 from castor.core.files import write_atomic
-from castor.core.media import media_from_file
+from castor.core.media import media_from_file, open_image, open_sound, open_video
 from castor.evals.protocols import DRAWING
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
@@ -37,9 +37,24 @@ def load_engine(model: Path | None) -> tuple[Checkpoint, Engine]:
 
 def document(words: str, files: Sequence[str | Path], *, system: str = "") -> Document:
     """One turn of files, then words, after the system's turn if there are instructions."""
-    parts: list[Part] = [*map(media_from_file, files), *([Text(words)] if words else [])]
+    parts: list[Part] = [*map(attached, files), *([Text(words)] if words else [])]
     before = (Turn("system", (Text(system),)),) if system else ()
     return Document((*before, *((Turn("user", tuple(parts)),) if parts else ())))
+
+
+def attached(path: str | Path) -> Media:
+    """A file that can be opened, of several that somebody may have given.
+
+    Raises:
+        ValueError: it cannot; its name is said with the reason.
+    """
+    medium = media_from_file(path)
+    opens = {"image": open_image, "audio": open_sound, "video": open_video}
+    try:
+        opens[medium.mime.split("/")[0]](medium.data, medium.mime)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return medium
 
 
 def sampling(arguments: argparse.Namespace, model: Engine, *, draw: bool = False) -> Sampling:

@@ -4,8 +4,12 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from castor.cli.flags import Verbs, add_verb, model_flag, sampling_flags
+
+if TYPE_CHECKING:
+    from castor.core.content import Media
 
 MORE = """\
 In the conversation: /file PATH shows the model a file with the next words; /draw WORDS asks for a
@@ -33,12 +37,11 @@ def add(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Talk until /quit or the end of input; a mistake costs one turn, not the conversation."""
     from castor.cli import sentence
-    from castor.cli.answering import document, load_engine, sampling, speak
-    from castor.core.media import media_from_file
+    from castor.cli.answering import attached, document, load_engine, sampling, speak
 
     _, model = load_engine(arguments.model)
     start = talk = document("", [], system=arguments.system)
-    shown: list[str] = []
+    shown: list[Media] = []
     if sys.stdin.isatty():
         print(HELP)
     while (line := _line()) is not None:
@@ -49,15 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
             if command == "/new":
                 talk, shown = start, []
             elif command == "/file":
-                shown += shlex.split(rest)
-                media_from_file(shown[-1] if shown else rest)
+                if not rest:
+                    raise ValueError("/file needs the path of a picture, a recording or a clip")
+                shown = [*shown, *map(attached, shlex.split(rest))]
             elif line.startswith("/") and command != "/draw":
                 raise ValueError(f"there is no {command} here; there is {HELP}")
             elif line:
                 draws = command == "/draw"
-                asked = talk.then(
-                    *map(media_from_file, shown), rest if draws else line, role="user"
-                )
+                asked = talk.then(*shown, rest if draws else line, role="user")
                 chosen = sampling(arguments, model, draw=draws)
                 said = speak(model.stream(asked, chosen), out=arguments.out)
                 talk, shown = asked.then(*said), []

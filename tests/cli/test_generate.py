@@ -107,6 +107,14 @@ def test_pictures_never_replace_one_another(tmp_path: Path) -> None:
     assert write_picture(picture, out=tmp_path / "new").name == "picture-1.png"
 
 
+def test_of_several_files_the_damaged_one_is_named(untrained: Path, tmp_path: Path, capsys) -> None:
+    good, bad = EXAMPLES / "shapes.png", tmp_path / "cut.png"
+    bad.write_bytes(good.read_bytes()[:200])
+    asked = ["what?", "--file", str(good), "--file", str(bad)]
+    assert main(["generate", "--model", str(untrained), *asked]) == 1
+    assert capsys.readouterr().err.startswith(f"castor: {bad}: the image/png picture is damaged")
+
+
 def test_control_characters_do_not_reach_a_terminal() -> None:
     assert printable("a\x1b[2J\tb\n") == "a\ufffd[2J\tb\n"
 
@@ -115,7 +123,9 @@ def test_chat_survives_mistakes_and_remembers_files(
     untrained: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = EXAMPLES / "shapes.png"
-    lines = f"hello\n/file none.wav\n/nope\n/file {picture}\nwhat is it?\n/new\n/quit\nnever\n"
+    lines = (
+        f"hello\n/file none.wav\n/file\n/nope\n/file {picture}\nwhat is it?\n/new\n/quit\nnever\n"
+    )
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     monkeypatch.setattr("builtins.input", lambda prompt="": _next_line())
 
@@ -131,6 +141,7 @@ def test_chat_survives_mistakes_and_remembers_files(
     shown = capsys.readouterr()
     assert shown.err.splitlines() == [
         "castor: none.wav: no such file or directory",
+        "castor: /file needs the path of a picture, a recording or a clip",
         "castor: there is no /nope here; there is /file PATH /draw WORDS /new /quit",
     ]
     assert shown.out.count("\n") >= 2
