@@ -19,7 +19,7 @@ from castor.data.texts import Books, Corpus
 from castor.models.image_codec import CodecConfig
 from castor.models.sizes import DEMO as MODEL
 from castor.train.optim import Muon, WarmupStableDecay
-from castor.train.recipe import CodecRecipe, LearnVocab, Recipe
+from castor.train.recipe import CodecRecipe, LearnVocab, Recipe, StoredCodec, StoredVocab
 
 LANGUAGES = tuple(TONGUES)
 OTHERS = tuple(language for language in LANGUAGES if language != "en")
@@ -33,27 +33,29 @@ DRAWN = Mixture(
     )
 )
 
-SEEING = Stage(4 / 9)  # colours, shapes and sounds, while nothing yet follows from several of them
-HARDER = Stage(  # what counts, compares places or follows a part that turns
+LATER = {
+    "easy_vqa": 0.05,
+    "nlvr": 0.04,
+    "playground/claims": 0.06,
+    "playground/inventory": 0.2,
+    "fsdd": 0.05,
+    "esc10": 0.035,
+    "moving_emoji": 0.2,
+    "playground/turning": 0.04,
+    "emoji/name": 0.03,
+    "emoji/draw": 0.07,
+    "playground/draw": 0.08,
+    OTHERS_DRAWN.name: 0.03,
+    "playground/story": 0.01,
+    "playground/describe/" + "+".join(LANGUAGES): 0.01,
+    "books": 0.1,
+}
+SEEING = Stage(12 / 27)  # colours, shapes and sounds: nothing that follows from several of them
+PLACING = Stage(14 / 27, LATER, {"moving_emoji": 3.0})  # what lies where, and how many
+TURNING = Stage(  # and where a part goes while all parts move
     1.0,
-    shares={
-        "easy_vqa": 0.05,
-        "nlvr": 0.04,
-        "playground/claims": 0.06,
-        "playground/inventory": 0.2,
-        "fsdd": 0.05,
-        "esc10": 0.035,
-        "moving_emoji": 0.2,
-        "playground/turning": 0.04,
-        "emoji/name": 0.03,
-        "emoji/draw": 0.07,
-        "playground/draw": 0.08,
-        OTHERS_DRAWN.name: 0.03,
-        "playground/story": 0.01,
-        "playground/describe/" + "+".join(LANGUAGES): 0.01,
-        "books": 0.1,
-    },
-    emphases={"moving_emoji": 3.0},
+    LATER | {"nlvr": 0.03, "playground/turning": 0.08},
+    {"moving_emoji": 4.0, "playground/turning": 4.0},
 )
 
 MIXTURE = Mixture(
@@ -88,7 +90,7 @@ MIXTURE = Mixture(
         Part(Playground("inventory", questions=6), 0.0, 4.0),
         Part(Playground("turning"), 0.0, 1.0),
     ),
-    stages=(SEEING, HARDER),
+    stages=(SEEING, PLACING, TURNING),
     balance="parts",
 )
 
@@ -117,8 +119,19 @@ DEMO = Recipe(
     capacity={"image": 112, "audio": 56},
 )
 
-RESEARCH = replace(
+SHIPPED = "castor/weights/demo"
+RESEARCH = replace(  # goes on from the shipped weights: photos, and a little of all else
     DEMO,
     name="demo_research",
-    mixture=replace(MIXTURE, parts=(*MIXTURE.parts, Part(Cifar10(), 0.35, 4.0, augment=PHOTOS))),
+    start=SHIPPED,
+    vocab=StoredVocab(SHIPPED),
+    codec=StoredCodec(SHIPPED),
+    mixture=replace(
+        MIXTURE,
+        parts=(*MIXTURE.parts, Part(Cifar10(), 3.0, 50.0, augment=PHOTOS)),
+        stages=(TURNING,),
+    ),
+    optimizer=Muon(peak_lr=2e-3, schedule=WarmupStableDecay(decay=0.6)),
+    steps=4_000,
+    capacity={"image": 144, "audio": 56},
 )

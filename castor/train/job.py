@@ -30,7 +30,7 @@ from castor.train.metrics import (
 )
 from castor.train.objectives import SOURCES, Pictures, next_token, reconstruction
 from castor.train.prepare import Gallery, has_eval, pictures_of
-from castor.train.recipe import CodecRecipe, Recipe, Run
+from castor.train.recipe import CodecRecipe, Recipe, Run, stored
 from castor.train.step import Objective
 
 
@@ -188,7 +188,7 @@ def _first_weights(start: str | None, config: ModelConfig, vocab: Vocab, key: Ar
     """
     if start is None:
         return once(partial(decoder.init, config))(key)
-    found = load(Path(start))
+    found = load(stored(start))
     if found.vocab.digest != vocab.digest:
         raise ValueError(
             f"start={start} has another vocabulary ({found.vocab.digest}) than this run "

@@ -20,7 +20,7 @@ from castor.train.job import Job, Progress, Report, codec_job, model_job
 from castor.train.meter import Meter
 from castor.train.metrics import Log, Sums
 from castor.train.prepare import picture_book, vocabulary
-from castor.train.recipe import CodecRecipe, Recipe, StoredCodec, differences
+from castor.train.recipe import CodecRecipe, Recipe, StoredCodec, differences, stored
 from castor.train.step import TrainState, cast, make_step, start
 
 RECIPE, METRICS, CURVES = "recipe.json", "metrics.jsonl", "curves.png"
@@ -49,7 +49,7 @@ def train(
     if isinstance(recipe.codec, CodecRecipe):
         codec = load_codec(train(recipe.codec, data=data, out=out / "codec", report=report))
     elif isinstance(recipe.codec, StoredCodec):
-        codec = load_codec(Path(recipe.codec.path))
+        codec = load_codec(stored(recipe.codec.path))
     report(Progress("vocabulary", 0, 0))
     vocab = vocabulary(recipe, data=data, out=out, codes=codec.config.codes if codec else 0)
     if codec is not None:

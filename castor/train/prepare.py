@@ -25,7 +25,7 @@ from castor.models.image_codec import encode_pictures
 from castor.tokens.learn import learn
 from castor.tokens.vocab import Vocab
 from castor.train.objectives import Pictures
-from castor.train.recipe import LearnVocab, Recipe
+from castor.train.recipe import LearnVocab, Recipe, stored
 
 VOCAB, BOOK = "vocab.model", "pictures_{}.npz"
 MOST = 4000  # documents of one source that a vocabulary is learned from
@@ -43,9 +43,9 @@ def vocabulary(recipe: Recipe, *, data: Path, out: Path, codes: int) -> Vocab:
             sample = texts(recipe.mixture, data, most=recipe.vocab.characters, seed=recipe.seed)
             learn(sample, size=recipe.vocab.size, codes=codes).save(path)
         else:
-            stored = Path(recipe.vocab.path)
-            folder = newest(stored) if stored.is_dir() else None
-            Vocab.load(folder / VOCAB if folder else stored, codes=codes).save(path)
+            found = stored(recipe.vocab.path)
+            folder = newest(found) if found.is_dir() else None
+            Vocab.load(folder / VOCAB if folder else found, codes=codes).save(path)
     return Vocab.load(path, codes=codes)
 
 

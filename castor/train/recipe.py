@@ -5,8 +5,10 @@ bit. Only the fields in `FREE` may differ between a run and the recipe that resu
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+import castor
 from castor.checkpoint import Keep
 from castor.core.recipe import flat
 from castor.data.mixture import Mixture
@@ -37,6 +39,13 @@ class StoredCodec:
     """A picture codec that is there already, in a checkpoint or run."""
 
     path: str
+
+
+def stored(path: str) -> Path:
+    """Where a recipe's path leads: from here or, if there is nothing, from beside the package, so
+    that castor/weights/demo are the shipped weights wherever one is."""
+    here = Path(path)
+    return here if here.exists() else Path(castor.__file__).parents[1] / here
 
 
 @dataclass(frozen=True, kw_only=True)
