@@ -11,7 +11,7 @@ from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.models.sizes import TINY
 from castor.train.optim import AdamW, Cosine, Muon
-from castor.train.recipe import CodecRecipe, Recipe, StoredVocab, differences
+from castor.train.recipe import CodecRecipe, Recipe, StoredVocab, differences, stored
 
 SUMS = Mixture((Part(Playground("sums"), 1.0),))
 RUN = Recipe(name="tiny", model=TINY, steps=10, rows=2, length=32, mixture=SUMS)
@@ -41,6 +41,16 @@ def test_differences_are_told_in_words() -> None:
     assert told[0] == "optimizer.peak_lr is 0.003 and not 0.5"
     assert "vocab is LearnVocab and not StoredVocab" in told
     assert "vocab.path is absent and not v" in told
+
+
+def test_a_path_leads_from_here_or_else_beside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (stored("castor/weights/demo") / "config.json").is_file()
+    (tmp_path / "castor/weights/demo").mkdir(parents=True)
+    assert stored("castor/weights/demo").resolve() == tmp_path / "castor/weights/demo"
+    assert stored(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize(
