@@ -128,7 +128,7 @@ SUITE = _table(
     _seen("motion", held_out(MovingEmoji()), what="motion and order of unseen sprites"),
     Benchmark(
         "emoji",
-        held_out(Emoji("name")),
+        held_out(Emoji("name", side=96)),
         protocols.tokens,
         what="names of unseen emoji, share of tokens",
         controls=True,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from castor.data.augment import DRAWINGS, EVENTS, NAMED, PHOTOS, SIZES, SPEECH
 from castor.data.clips import Filmed, MovingEmoji, Strokes
 from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr, Omniglot
-from castor.data.mixture import Mixture, Part, Stage
+from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.data.playground.languages import TONGUES
 from castor.data.sounds import Esc10, Fsdd
@@ -24,38 +24,12 @@ from castor.train.recipe import CodecRecipe, LearnVocab, Recipe, StoredCodec, St
 LANGUAGES = tuple(TONGUES)
 OTHERS = tuple(language for language in LANGUAGES if language != "en")
 SCENES = 12_000
-OTHERS_DRAWN = Playground("draw", languages=OTHERS, scenes=SCENES)
 
 DRAWN = Mixture(
     (
         Part(Emoji("draw"), 0.75, augment=replace(DRAWINGS, flip=True)),
         Part(Playground("draw", scenes=SCENES), 0.25),
     )
-)
-
-LATER = {
-    "easy_vqa": 0.05,
-    "nlvr": 0.04,
-    "playground/claims": 0.06,
-    "playground/inventory": 0.2,
-    "fsdd": 0.05,
-    "esc10": 0.035,
-    "moving_emoji": 0.2,
-    "playground/turning": 0.04,
-    "emoji/name": 0.03,
-    "emoji/draw": 0.07,
-    "playground/draw": 0.08,
-    OTHERS_DRAWN.name: 0.03,
-    "playground/story": 0.01,
-    "playground/describe/" + "+".join(LANGUAGES): 0.01,
-    "books": 0.1,
-}
-SEEING = Stage(12 / 27)  # colours, shapes and sounds: nothing that follows from several of them
-PLACING = Stage(14 / 27, LATER, {"moving_emoji": 3.0})  # what lies where, and how many
-TURNING = Stage(  # and where a part goes while all parts move
-    1.0,
-    LATER | {"nlvr": 0.03, "playground/turning": 0.08},
-    {"moving_emoji": 4.0, "playground/turning": 4.0},
 )
 
 MIXTURE = Mixture(
@@ -69,7 +43,7 @@ MIXTURE = Mixture(
         Part(Emoji("name", side=96), 0.04, augment=NAMED),
         Part(Emoji("draw"), 0.08, 2.0),
         Part(Playground("draw", scenes=SCENES), 0.1, 3.0),
-        Part(OTHERS_DRAWN, 0.04, 0.5),
+        Part(Playground("draw", languages=OTHERS, scenes=SCENES), 0.04, 0.5),
         Part(Playground("story", scenes=SCENES), 0.015, 0.2),
         Part(Playground("describe", languages=LANGUAGES), 0.015, 0.2),
         Part(Playground("shapes", languages=LANGUAGES), 0.03, 0.4, augment=SIZES),
@@ -87,10 +61,7 @@ MIXTURE = Mixture(
         Part(Corpus("udhr"), 0.005, 0.05),
         Part(Corpus("speeches"), 0.005, 0.05),
         Part(Corpus("shakespeare"), 0.005, 0.05),
-        Part(Playground("inventory", questions=6), 0.0, 4.0),
-        Part(Playground("turning"), 0.0, 1.0),
     ),
-    stages=(SEEING, PLACING, TURNING),
     balance="parts",
 )
 
@@ -112,8 +83,8 @@ DEMO = Recipe(
     vocab=LearnVocab(size=2560),
     codec=CODEC,
     mixture=MIXTURE,
-    optimizer=Muon(peak_lr=3e-3, schedule=WarmupStableDecay(warmup=375 / 13_500, decay=0.35)),
-    steps=13_500,
+    optimizer=Muon(peak_lr=3e-3),
+    steps=12_500,
     rows=16,
     length=256,
     capacity={"image": 112, "audio": 56},
@@ -126,12 +97,8 @@ RESEARCH = replace(  # goes on from the shipped weights: photos, and a little of
     start=SHIPPED,
     vocab=StoredVocab(SHIPPED),
     codec=StoredCodec(SHIPPED),
-    mixture=replace(
-        MIXTURE,
-        parts=(*MIXTURE.parts, Part(Cifar10(), 3.0, 50.0, augment=PHOTOS)),
-        stages=(TURNING,),
-    ),
+    mixture=replace(MIXTURE, parts=(*MIXTURE.parts, Part(Cifar10(), 3.0, 50.0, augment=PHOTOS))),
     optimizer=Muon(peak_lr=2e-3, schedule=WarmupStableDecay(decay=0.6)),
-    steps=4_000,
+    steps=3_200,
     capacity={"image": 144, "audio": 56},
 )

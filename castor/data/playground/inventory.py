@@ -10,10 +10,12 @@ from functools import partial
 
 from castor.core.content import Media
 from castor.core.media import ppm
-from castor.data.playground import boxes, claims
+from castor.data.playground import boxes
 from castor.data.playground.boxes import SIDES, World
-from castor.data.playground.claims import Trait
+from castor.data.playground.claims import box_trait, items_of
 from castor.data.playground.lesson import Lesson, Question, ask, said
+from castor.data.playground.sentences import Trait, any_kind, stated
+from castor.data.playground.tower_claims import blocks_of, tower_trait
 from castor.data.source import Split
 
 QUESTIONS = 6  # about one picture
@@ -59,12 +61,12 @@ def _level(dice: random.Random, world: World) -> Question:
 def _in_one(dice: random.Random, world: World, *, noun: str, whole: str) -> Question:
     """How many items of a kind one box or tower holds."""
     side, box = _side(dice, world)
-    kind = claims.any_kind(dice, noun=noun)
+    kind = any_kind(dice, noun=noun)
     return _count(f"{kind.many} are in the {side} {whole}", kind.among((box,)))
 
 
 def _in_all(dice: random.Random, world: World, *, noun: str) -> Question:
-    kind = claims.any_kind(dice, noun=noun)
+    kind = any_kind(dice, noun=noun)
     return _count(f"{kind.many} are there", kind.among(world))
 
 
@@ -81,15 +83,15 @@ def _stated(
     """A statement about one box or tower."""
     side, box = _side(dice, world)
     trait = traits(dice)
-    return claims.stated(f"The {side} {whole} has {trait.words}.", trait.of(box))
+    return stated(f"The {side} {whole} has {trait.words}.", trait.of(box))
 
 
 def _listed(dice: random.Random, world: World) -> Question:
-    return claims.items_of(*_side(dice, world))
+    return items_of(*_side(dice, world))
 
 
 def _read_out(dice: random.Random, world: World) -> Question:
-    return claims.blocks_of(*_side(dice, world))
+    return blocks_of(*_side(dice, world))
 
 
 _TOWER = (
@@ -98,20 +100,20 @@ _TOWER = (
     partial(_in_one, noun="block", whole="tower"),
     partial(_in_one, noun="block", whole="tower"),
     partial(_in_all, noun="block"),
-    partial(_with_trait, traits=claims.tower_trait, many="towers"),
-    partial(_with_trait, traits=claims.tower_trait, many="towers"),
-    partial(_stated, traits=claims.tower_trait, whole="tower"),
-    partial(_stated, traits=claims.tower_trait, whole="tower"),
+    partial(_with_trait, traits=tower_trait, many="towers"),
+    partial(_with_trait, traits=tower_trait, many="towers"),
+    partial(_stated, traits=tower_trait, whole="tower"),
+    partial(_stated, traits=tower_trait, whole="tower"),
     _read_out,
 )
 _LOOSE = (
     partial(_in_one, noun="", whole="box"),
     partial(_in_one, noun="", whole="box"),
     partial(_in_all, noun=""),
-    partial(_with_trait, traits=claims.box_trait, many="boxes"),
-    partial(_with_trait, traits=claims.box_trait, many="boxes"),
-    partial(_stated, traits=claims.box_trait, whole="box"),
-    partial(_stated, traits=claims.box_trait, whole="box"),
+    partial(_with_trait, traits=box_trait, many="boxes"),
+    partial(_with_trait, traits=box_trait, many="boxes"),
+    partial(_stated, traits=box_trait, whole="box"),
+    partial(_stated, traits=box_trait, whole="box"),
     _listed,
 )
 _FAMILIES: tuple[tuple[Callable[[random.Random, Split], World], tuple[Asks, ...]], ...] = (
