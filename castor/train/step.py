@@ -112,7 +112,7 @@ def make_step(
 def lean(function: Any) -> Callable[..., Any]:
     """A jitted function that gives back what its compiler leaves.
 
-    Compiling leaves some 250 MB in the heap's free lists (measured for 9.7M weights), which the
+    Compiling leaves some 230 MB in the heap's free lists (measured for 9.7M weights), which the
     C library keeps while the function takes its own memory beside them.
     """
     made: dict[Any, Callable[..., Any]] = {}
