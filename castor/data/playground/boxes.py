@@ -104,8 +104,8 @@ def _loose(dice: random.Random) -> Box:
         size = dice.choice((10, 20, 20, 30))
         x, y = dice.randint(3, SIDE - size - 3), dice.randint(3, SIDE - size - 3)
         if dice.random() < 0.35:
-            wall = dice.choice((0, SIDE - size))
-            x, y = (wall, y) if dice.random() < 0.5 else (x, wall)
+            walls = dice.choices((0, SIDE - size), k=2)  # both of them meet in a corner
+            x, y = dice.choices(((walls[0], y), (x, walls[1]), tuple(walls)), (2, 2, 1))[0]
         item = Item(dice.choice(colours), dice.choice(shapes), x, y, size)
         if all(_apart(item, other) for other in items):
             items.append(item)

@@ -12,8 +12,8 @@ from castor.core.content import Media
 from castor.core.media import ppm
 from castor.data.playground import boxes
 from castor.data.playground.boxes import SIDES, World
-from castor.data.playground.claims import box_trait, items_of
 from castor.data.playground.lesson import Lesson, Question, ask, said
+from castor.data.playground.loose_claims import box_trait, items_of
 from castor.data.playground.sentences import Trait, any_kind, stated
 from castor.data.playground.tower_claims import blocks_of, tower_trait
 from castor.data.source import Split

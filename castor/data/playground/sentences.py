@@ -97,7 +97,10 @@ def an_amount(dice: random.Random, *, most: int) -> Amount:
 
 TOUCHING: dict[str, Callable[[Item], bool]] = {
     "touching the edge": lambda item: bool(item.walls),
+    "touching an edge": lambda item: bool(item.walls),
     "touching the wall": lambda item: bool(item.walls),
+    "touching a corner": lambda item: len(item.walls) == 2,
+    "closely touching a corner of a box": lambda item: len(item.walls) == 2,
     "closely touching the bottom of a box": lambda item: "bottom" in item.walls,
     "touching the base": lambda item: "bottom" in item.walls,
     "touching the top": lambda item: "top" in item.walls,
@@ -132,9 +135,13 @@ def grouped(dice: random.Random, trait: Trait, *, noun: str) -> Claim:
         sentence = f"There is no {noun} with {trait.words}."
         return Claim(sentence, lambda world: not any(map(trait.of, world)))
     if how < 0.25:
-        sentence = f"{dice.choice(('Each', 'Every'))} {noun} has {trait.words}."
+        verb = dice.choice(("has", "has", "contains"))
+        sentence = f"{dice.choice(('Each', 'Every'))} {noun} {verb} {trait.words}."
         return Claim(sentence, lambda world: all(map(trait.of, world)))
     amount = an_amount(dice, most=2)
     having = dice.choice(("with", "having", "that has" if amount.single else "that have"))
     sentence = f"{amount.there(noun, many)} {having} {trait.words}."
+    if amount.words in ("one", "two", "1", "2") and dice.random() < 0.5:
+        verb = dice.choice(("has", "contains") if amount.single else ("have", "contain"))
+        sentence = f"{amount.words.capitalize()} of the {many} {verb} {trait.words}."
     return Claim(sentence, lambda world: amount.allows(sum(map(trait.of, world))))

@@ -11,7 +11,7 @@ import pytest
 
 from castor.core.content import Media, Text
 from castor.core.media import open_image
-from castor.data.playground import boxes, claims, sentences, tower_claims
+from castor.data.playground import boxes, claims, loose_claims, sentences, tower_claims
 from castor.data.playground.boxes import SIDE, Item, World
 from castor.data.playground.lesson import Question
 
@@ -35,12 +35,20 @@ LOOSE: World = (
 def sayings(*makers: Maker) -> list[sentences.Claim]:
     """Many sentences of these makers."""
     dice = random.Random(0)
-    return [make(dice) for make in makers for _ in range(40_000)]
+    return [make(dice) for make in makers for _ in range(20_000)]
 
 
-def claimed(dice: random.Random) -> list[Question]:
+@cache
+def traits_of_boxes() -> dict[str, sentences.Trait]:
+    dice = random.Random(0)
+    return {trait.words: trait for trait in (loose_claims.box_trait(dice) for _ in range(60_000))}
+
+
+@cache
+def claimed(seed: int) -> list[Question]:
     """A lesson's claims, without what its box holds."""
-    return [q for q in claims.lesson(dice, "train").questions if q.kind == "claim"]
+    lesson = claims.lesson(random.Random(seed), "train")
+    return [question for question in lesson.questions if question.kind == "claim"]
 
 
 def truth(sentence: str, world: World, *makers: Maker) -> bool:
@@ -93,10 +101,37 @@ def test_sentences_about_towers(sentence: str, expected: bool) -> None:
         ("All the black items are not touching any edge.", True),
         ("All the circles are touching the wall.", False),
         ("There is no blue square.", True),
+        ("None of the black items are touching the wall.", True),
+        ("None of the circles are touching an edge.", False),
+        ("There is no item touching an edge.", False),
+        ("All squares are in the same box.", False),
+        ("All circles are in the same box.", False),
+        ("All triangles are in the same box.", True),
     ],
 )
 def test_sentences_about_loose_items(sentence: str, expected: bool) -> None:
-    assert truth(sentence, LOOSE, claims._items, claims._all_items) == expected
+    assert truth(sentence, LOOSE, *loose_claims.MAKERS) == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("There is no box with a square.", False),
+        ("Each box has a square.", False),
+        ("Every box contains a square.", False),
+        ("There is a box having a square.", True),
+        ("There is one box that has a square.", False),
+        ("There are 2 boxes with a square.", True),
+        ("There are at least two boxes that have a square.", True),
+        ("One of the boxes has a square.", False),
+        ("Two of the boxes contain a square.", True),
+    ],
+)
+def test_how_many_boxes_have_a_trait(sentence: str, expected: bool) -> None:
+    square = sentences.Trait("a square", lambda box: any(item.shape == "square" for item in box))
+    dice = random.Random(0)
+    said = (sentences.grouped(dice, square, noun="box") for _ in range(3_000))
+    assert next(claim for claim in said if claim.sentence == sentence).holds(LOOSE) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,11 +143,27 @@ def test_sentences_about_loose_items(sentence: str, expected: bool) -> None:
         ("only black items", {2}),
         ("only blue items", {1}),
         ("only yellow and black items", {0}),
+        ("two items of only one color", {2}),
+        ("2 items of only black and yellow color", {0}),
+        ("three items of only one color", set()),
+        ("at least two items", {0, 2}),
+        ("one item and a triangle", {1}),
+        ("two items and a yellow circle", {0}),
+        ("a yellow circle and a black square", {0}),
+        ("a black square and a black circle", None),
+        ("a black item and no yellow item", {2}),
+        ("a blue item and a black item", set()),
+        ("one yellow item and one black item", {0}),
+        ("a yellow item on top", {0}),
+        ("a square on top", set()),
+        ("two items and a circle on top", {0, 2}),
+        ("an item", None),
     ],
 )
-def test_colours_of_a_box(words: str, true_in: set[int]) -> None:
-    traits = {t.words: t for t in (claims._box_colours(random.Random(s)) for s in range(300))}
-    assert {i for i, box in enumerate(LOOSE) if traits[words].of(box)} == true_in
+def test_traits_of_a_box(words: str, true_in: set[int] | None) -> None:
+    """None: nobody says so."""
+    trait = traits_of_boxes().get(words)
+    assert (trait and {i for i, box in enumerate(LOOSE) if trait.of(box)}) == true_in
 
 
 @pytest.mark.parametrize(
@@ -131,7 +182,7 @@ def test_walls_are_touched_without_a_gap(item: Item, walls: set[str]) -> None:
 def test_true_and_false_are_equally_common() -> None:
     answers = Counter()
     for seed in range(400):
-        for place, question in enumerate(claimed(random.Random(seed))):
+        for place, question in enumerate(claimed(seed)):
             assert isinstance(question.answer[0], Text)
             answers[place, question.answer[0].text] += 1
     assert len(answers) == 2 * claims.SENTENCES
@@ -161,7 +212,7 @@ def test_every_answer_is_what_the_picture_shows(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
     counts: dict[str, list[int]] = {}
-    for question in (question for seed in range(900) for question in claimed(random.Random(seed))):
+    for question in (question for seed in range(900) for question in claimed(seed)):
         assert isinstance(question.answer[0], Text)
         for word in set(re.findall(r"\w+", question.asks[1])):
             counts.setdefault(word, [0, 0])[question.answer[0].text == "true"] += 1
@@ -171,7 +222,7 @@ def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
 
 
 def test_the_last_question_is_answered_with_all_that_a_box_holds() -> None:
-    ask, answer = claims.items_of("left", LOOSE[2])[1:]
+    ask, answer = loose_claims.items_of("left", LOOSE[2])[1:]
     assert ask[0] == "What is in the left box?"
     assert answer == (Text("1 small black circle, 1 black square"),)
     ask, answer = tower_claims.blocks_of("right", TOWERS[2])[1:]
