@@ -62,12 +62,12 @@ def _in_one(dice: random.Random, world: World, *, noun: str, whole: str) -> Ques
     """How many items of a kind one box or tower holds."""
     side, box = _side(dice, world)
     kind = any_kind(dice, noun=noun)
-    return _count(f"{kind.many} are in the {side} {whole}", kind.among((box,)))
+    return _count(f"{kind.many} are in the {side} {whole}", kind.among(box))
 
 
 def _in_all(dice: random.Random, world: World, *, noun: str) -> Question:
     kind = any_kind(dice, noun=noun)
-    return _count(f"{kind.many} are there", kind.among(world))
+    return _count(f"{kind.many} are there", sum(map(kind.among, world)))
 
 
 def _with_trait(

@@ -31,14 +31,23 @@ def items_of(side: str, box: Box) -> Question:
     return ask("contents", f"What is in the {side} box?", answer=", ".join(said))
 
 
+def told(box: Box) -> str:
+    """Every item from the top down, with the walls that it touches."""
+    items = sorted(box, key=lambda item: (item.y, item.x))
+    return ", ".join(
+        " ".join(filter(None, (boxes.SIZES[i.size], i.colour, i.shape, *sorted(i.walls))))
+        for i in items
+    )
+
+
 def _items(dice: random.Random) -> Claim:
     """How many items of a kind there are in all."""
     place = dice.choice(tuple(TOUCHING)) if dice.random() < 0.6 else ""
     kind, amount = any_kind(dice, place=place), an_amount(dice, most=4)
     if dice.random() < 0.12:
-        return Claim(f"There is no {kind.one}.", lambda world: not kind.among(world))
+        return Claim(f"There is no {kind.one}.", kind.among, lambda counts: not any(counts))
     sentence = amount.there(kind.one, kind.many)
-    return Claim(f"{sentence}.", lambda world: amount.allows(kind.among(world)))
+    return Claim(f"{sentence}.", kind.among, lambda counts: amount.allows(sum(counts)))
 
 
 def _all_items(dice: random.Random) -> Claim:
@@ -48,8 +57,9 @@ def _all_items(dice: random.Random) -> Claim:
     words, none = dice.choice((("All the", False), ("All", False), ("None of the", True)))
     return Claim(
         f"{words} {kind.many} are {place}.",
-        lambda world: inside.among(world) == (0 if none else kind.among(world)),
-        fits=lambda world: kind.among(world) > 0,
+        lambda box: inside.among(box) if none else kind.among(box) - inside.among(box),
+        lambda against: not any(against),
+        fits=lambda world: any(map(kind.among, world)),
     )
 
 
@@ -58,8 +68,9 @@ def _together(dice: random.Random) -> Claim:
     kind = any_kind(dice)
     return Claim(
         f"All {kind.many} are in the same box.",
-        lambda world: sum(kind.among((box,)) > 0 for box in world) == 1,
-        fits=lambda world: kind.among(world) > 1,
+        kind.among,
+        lambda counts: counts.count(0) == len(counts) - 1,
+        fits=lambda world: sum(map(kind.among, world)) > 1,
     )
 
 
@@ -77,7 +88,7 @@ def _box_count(dice: random.Random) -> Trait:
     place = dice.choice(tuple(TOUCHING)) if dice.random() < 0.3 else ""
     kind, amount = any_kind(dice, place=place), an_amount(dice, most=3)
     words = amount.of(kind.one, kind.many)
-    return Trait(words, lambda box: amount.allows(kind.among((box,))))
+    return Trait(words, lambda box: amount.allows(kind.among(box)))
 
 
 def _box_size(dice: random.Random) -> Trait:
@@ -89,7 +100,7 @@ def _box_size(dice: random.Random) -> Trait:
         return Trait(words, lambda box: amount.allows(len(box)))
     return Trait(
         f"{words} and a {kind.one}",
-        lambda box: amount.allows(len(box)) and kind.among((box,)) > 0,
+        lambda box: amount.allows(len(box)) and kind.among(box) > 0,
     )
 
 
@@ -102,7 +113,7 @@ def _box_pair(dice: random.Random) -> Trait:
     pairs = [(an_amount(dice, most=3), kind) for kind in kinds]
     return Trait(
         " and ".join(amount.of(kind.one, kind.many) for amount, kind in pairs),
-        lambda box: all(amount.allows(kind.among((box,))) for amount, kind in pairs),
+        lambda box: all(amount.allows(kind.among(box)) for amount, kind in pairs),
     )
 
 
@@ -113,7 +124,7 @@ def _box_two(dice: random.Random) -> Trait:
     word, wanted = dice.choice((("a", True), ("a", True), ("no", False)))
     return Trait(
         f"a {one.one} and {word} {two.one}",
-        lambda box: one.among((box,)) > 0 and (two.among((box,)) > 0) == wanted,
+        lambda box: one.among(box) > 0 and (two.among(box) > 0) == wanted,
     )
 
 
@@ -155,14 +166,6 @@ def _highest(kind: Kind, box: Box) -> bool:
     return kind.has(min(box, key=lambda item: item.y))
 
 
-MAKERS = (
-    partial(one_side, whole="box", part="item"),
-    _items,
-    _items,
-    _all_items,
-    _together,
-    _boxes,
-    _boxes,
-    _boxes,
-    _boxes,
+MAKERS = (partial(one_side, whole="box", part="item"), _all_items, _together) + (
+    (_items,) * 3 + (_boxes,) * 7
 )

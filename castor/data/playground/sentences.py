@@ -12,11 +12,18 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 
 class Claim(NamedTuple):
-    """A sentence, the worlds in which it is true, and those that it may be about."""
+    """A sentence, what it counts in each box, which counts make it true, and its worlds."""
 
     sentence: str
-    holds: Callable[[World], bool]
+    count: Callable[[Box], int]
+    allows: Callable[[tuple[int, ...]], bool]
     fits: Callable[[World], bool] = bool  # by default every world: none is empty
+
+    def counts(self, world: World) -> tuple[int, ...]:
+        return tuple(map(self.count, world))
+
+    def holds(self, world: World) -> bool:
+        return self.allows(self.counts(world))
 
 
 class Trait(NamedTuple):
@@ -51,8 +58,8 @@ class Kind(NamedTuple):
             and (not self.place or TOUCHING[self.place](item))
         )
 
-    def among(self, world: World) -> int:
-        return sum(self.has(item) for box in world for item in box)
+    def among(self, box: Box) -> int:
+        return sum(map(self.has, box))
 
     def _words(self, noun: str) -> str:
         words = (boxes.SIZES.get(self.size, ""), self.colour, noun, self.place)
@@ -99,7 +106,9 @@ TOUCHING: dict[str, Callable[[Item], bool]] = {
     "touching the edge": lambda item: bool(item.walls),
     "touching an edge": lambda item: bool(item.walls),
     "touching the wall": lambda item: bool(item.walls),
+    "touching the side": lambda item: bool(item.walls),
     "touching a corner": lambda item: len(item.walls) == 2,
+    "touching the corner": lambda item: len(item.walls) == 2,
     "closely touching a corner of a box": lambda item: len(item.walls) == 2,
     "closely touching the bottom of a box": lambda item: "bottom" in item.walls,
     "touching the base": lambda item: "bottom" in item.walls,
@@ -123,7 +132,8 @@ def one_side(dice: random.Random, *, whole: str, part: str) -> Claim:
     number, colour = dice.randrange(len(SIDES)), dice.choice(tuple(boxes.COLOURS))
     return Claim(
         f"The {SIDES[number]} {whole} has a {colour} {part}.",
-        lambda world: any(item.colour == colour for item in world[number]),
+        lambda box: any(item.colour == colour for item in box),
+        lambda counts: counts[number] > 0,
     )
 
 
@@ -133,15 +143,16 @@ def grouped(dice: random.Random, trait: Trait, *, noun: str) -> Claim:
     how = dice.random()
     if how < 0.1:
         sentence = f"There is no {noun} with {trait.words}."
-        return Claim(sentence, lambda world: not any(map(trait.of, world)))
+        return Claim(sentence, trait.of, lambda counts: not any(counts))
     if how < 0.25:
         verb = dice.choice(("has", "has", "contains"))
         sentence = f"{dice.choice(('Each', 'Every'))} {noun} {verb} {trait.words}."
-        return Claim(sentence, lambda world: all(map(trait.of, world)))
+        return Claim(sentence, trait.of, all)
     amount = an_amount(dice, most=2)
-    having = dice.choice(("with", "having", "that has" if amount.single else "that have"))
+    have = "has" if amount.single else "have"
+    having = dice.choice(("with", "with", "having", f"that {have}", f"which {have}"))
     sentence = f"{amount.there(noun, many)} {having} {trait.words}."
     if amount.words in ("one", "two", "1", "2") and dice.random() < 0.5:
         verb = dice.choice(("has", "contains") if amount.single else ("have", "contain"))
         sentence = f"{amount.words.capitalize()} of the {many} {verb} {trait.words}."
-    return Claim(sentence, lambda world: amount.allows(sum(map(trait.of, world))))
+    return Claim(sentence, trait.of, lambda counts: amount.allows(sum(counts)))

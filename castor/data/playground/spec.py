@@ -31,6 +31,7 @@ from castor.data.source import Split
 Task = Literal[
     "shapes",
     "claims",
+    "told",
     "inventory",
     "describe",
     "draw",
@@ -49,6 +50,7 @@ EVAL_SCENES = 1000
 # What makes a lesson of each task. The tasks that draw need the index as well: see `Generated`.
 IN_ENGLISH: dict[str, Callable[[Random, Split], Lesson]] = {
     "claims": claims.lesson,
+    "told": claims.told_lesson,
     "inventory": inventory.lesson,
     "charts": charts.lesson,
     "digits": digits.lesson,

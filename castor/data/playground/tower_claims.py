@@ -19,8 +19,12 @@ from castor.data.playground.sentences import (
 
 def blocks_of(side: str, tower: Box) -> Question:
     """The colours of a tower's blocks."""
-    answer = ", ".join(item.colour for item in tower)
-    return ask("contents", f"Name the blocks of the {side} tower from the base up.", answer=answer)
+    words = f"Name the blocks of the {side} tower from the base up."
+    return ask("contents", words, answer=told(tower))
+
+
+def told(tower: Box) -> str:
+    return ", ".join(item.colour for item in tower)
 
 
 def _towers(dice: random.Random) -> Claim:
@@ -36,21 +40,21 @@ def _where(dice: random.Random) -> Trait:
     """Which colours stand where."""
     first, second = dice.choices(tuple(boxes.COLOURS), k=2)
     end, other = dice.choice((("top", "base"), ("base", "top"), ("bottom", "top")))
-    above = dice.choice(("on", "over", "above"))
+    above, one = dice.choice(("on", "over", "above")), dice.choice(("a", "a", "1", "one"))
     ends = {"top": -1, "base": 0, "bottom": 0}
     return dice.choice(
         (
-            Trait(f"a {first} block at the {end}", lambda box: box[ends[end]].colour == first),
+            Trait(f"{one} {first} block at the {end}", lambda box: box[ends[end]].colour == first),
             Trait(
-                f"a {first} block at the {end} and a {second} block at the {other}",
+                f"{one} {first} block at the {end} and a {second} block at the {other}",
                 lambda box: (box[ends[end]].colour, box[ends[other]].colour) == (first, second),
             ),
             Trait(
-                f"a {first} block as the second block from the base",
+                f"{one} {first} block as the second block from the base",
                 lambda box: len(box) > 1 and box[1].colour == first,
             ),
             Trait(
-                f"a {first} block {above} a {second} block",
+                f"{one} {first} block {above} a {second} block",
                 lambda box: _stacked(box, first, second),
             ),
         )
@@ -88,7 +92,8 @@ def _ends(dice: random.Random) -> Claim:
         blocks = f"{NUMBERS[number]} block{'s' if number > 1 else ''}"
         return Claim(
             f"The tower with {blocks} has a {colour} block at the {end}.",
-            lambda world: any(len(box) == number and box[at].colour == colour for box in world),
+            lambda box: len(box) == number and box[at].colour == colour,
+            any,
             fits=lambda world: sum(len(box) == number for box in world) == 1,
         )
     amount, tall = an_amount(dice, most=3), dice.random() < 0.5
@@ -96,9 +101,8 @@ def _ends(dice: random.Random) -> Claim:
     sentence = amount.there(f"{colour} block", f"{colour} blocks")
     return Claim(
         f"{sentence} as the {end} of a tower{where}.",
-        lambda world: amount.allows(
-            sum(box[at].colour == colour and (not tall or height.allows(len(box))) for box in world)
-        ),
+        lambda box: box[at].colour == colour and (not tall or height.allows(len(box))),
+        lambda counts: amount.allows(sum(counts)),
     )
 
 
@@ -109,10 +113,8 @@ def _plain(dice: random.Random) -> Claim:
     where = f" with {height.of('block', 'blocks')}" if tall else ""
     return Claim(
         f"There is a {colour} tower{where}.",
-        lambda world: any(
-            {item.colour for item in box} == {colour} and (not tall or height.allows(len(box)))
-            for box in world
-        ),
+        lambda box: {i.colour for i in box} == {colour} and (not tall or height.allows(len(box))),
+        any,
     )
 
 
@@ -130,7 +132,7 @@ def _blocks(dice: random.Random) -> Claim:
     if dice.random() < 0.6:
         kind, amount = any_kind(dice, noun="block"), an_amount(dice, most=6)
         sentence = amount.there(kind.one, kind.many)
-        return Claim(f"{sentence}.", lambda world: amount.allows(kind.among(world)))
+        return Claim(f"{sentence}.", kind.among, lambda counts: amount.allows(sum(counts)))
     sentence, different = dice.choice(
         (
             ("All the towers have the same height.", (1,)),
@@ -138,7 +140,7 @@ def _blocks(dice: random.Random) -> Claim:
             ("All the towers have different heights.", (3,)),
         )
     )
-    return Claim(sentence, lambda world: len(set(map(len, world))) in different)
+    return Claim(sentence, len, lambda heights: len(set(heights)) in different)
 
 
 MAKERS = (
