@@ -14,6 +14,8 @@ from zlib import crc32
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from castor.core.content import Media
+from castor.core.media import ppm
 from castor.data.playground.lesson import belongs
 from castor.data.source import Split
 
@@ -57,6 +59,10 @@ def draw(world: World) -> UInt8[np.ndarray, "100 400 3"]:
             part = picture[item.y : item.y + item.size, left + item.x : left + item.x + item.size]
             part[_inside(item.shape, item.size)] = COLOURS[item.colour]
     return picture
+
+
+def picture(world: World) -> Media:
+    return Media("image/x-portable-pixmap", ppm(draw(world)))
 
 
 @cache

@@ -8,8 +8,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from castor.core.content import Media, Text
-from castor.core.media import ppm
+from castor.core.content import Text
 from castor.data.playground import boxes, loose_claims, tower_claims
 from castor.data.playground.boxes import SIDES, Box, World
 from castor.data.playground.lesson import Lesson, Question, ask, said
@@ -60,17 +59,13 @@ def lesson(dice: random.Random, split: Split) -> Lesson:
     first, *others = about.claims
     looked = about.reasoned(first, seen=f"{about.tell()} ")
     judged = (dice.choice((about.plain, about.reasoned))(claim) for claim in others)
-    return Lesson((picture(about.world),), (looked, *judged))
+    return Lesson((boxes.picture(about.world),), (looked, *judged))
 
 
 def told_lesson(dice: random.Random, split: Split) -> Lesson:
     """The same in words alone: what there is, and sentences that are judged step by step."""
     about = imagined(dice, split)
     return Lesson((Text(f"{about.tell()} "),), tuple(map(about.reasoned, about.claims)))
-
-
-def picture(world: World) -> Media:
-    return Media("image/x-portable-pixmap", ppm(boxes.draw(world)))
 
 
 def imagined(dice: random.Random, split: Split) -> Stated:

@@ -8,8 +8,6 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from castor.core.content import Media
-from castor.core.media import ppm
 from castor.data.playground import boxes
 from castor.data.playground.boxes import SIDES, World
 from castor.data.playground.lesson import Lesson, Question, ask, said
@@ -33,8 +31,7 @@ def lesson(dice: random.Random, split: Split) -> Lesson:
         question = dice.choice(asks)(dice, world)
         if dice.random() < KEPT.get(said(question), 1.0):
             questions[question.asks[0]] = question
-    picture = Media("image/x-portable-pixmap", ppm(boxes.draw(world)))
-    return Lesson((picture,), tuple(questions.values()))
+    return Lesson((boxes.picture(world),), tuple(questions.values()))
 
 
 def _count(words: str, number: int) -> Question:

@@ -210,7 +210,7 @@ def test_a_picture_is_told_before_its_first_sentence_is_judged() -> None:
     for seed in range(100):
         about = claims.imagined(random.Random(seed), "train")
         (medium,), (first, *others) = claims.lesson(random.Random(seed), "train")
-        assert medium == claims.picture(about.world)
+        assert medium == boxes.picture(about.world)
         assert said(first).startswith(about.tell())
         assert first.asks[0].endswith(" True or false? Look first.")
         assert {question.kind for question in others} <= {"claim", "reasoned"}
