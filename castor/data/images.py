@@ -119,9 +119,13 @@ class EasyVqa:
 
 @dataclass(frozen=True)
 class Nlvr:
-    """Human sentences about drawn scenes, true or false. Open (CC BY 4.0)."""
+    """Human sentences about drawn scenes, true or false. Open (CC BY 4.0).
 
-    side: int = 256
+    A picture has 100 x 400 pixels. It is shown whole: a smaller one takes fewer slots than those
+    of the playground's claims, and nothing that is learned from them would hold for it.
+    """
+
+    side: int = 400
 
     asks: ClassVar[tuple[str, ...]] = ("{} True or false?", "True or false: {}", "Is this so? {}")
     home: ClassVar[str] = "https://github.com/lil-lab/nlvr"

@@ -19,6 +19,7 @@ from castor.sample.choose import Sampling
 from castor.sample.engine import Engine, Reply
 
 ANSWER = Sampling(max_tokens=48)
+THOUGHT = Sampling(max_tokens=160)
 DRAWING = Sampling(  # [ours]
     pictures="only", grid=(8, 8), max_tokens=72, temperature=0.3, top_p=0.9, guidance=1.2
 )
@@ -29,6 +30,14 @@ def answers(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     return [
         Mark(exact_match(said(reply), problem.answer), 1, reply.turn)
         for problem, reply in zip(problems, _replies(engine, problems), strict=True)
+    ]
+
+
+def conclusions(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
+    """1 for a reply, reasons and all, whose last word is the answer, 0 for any other."""
+    return [
+        Mark(exact_match((said(reply).split() or [""])[-1], problem.answer), 1, reply.turn)
+        for problem, reply in zip(problems, _replies(engine, problems, THOUGHT), strict=True)
     ]
 
 
@@ -71,7 +80,7 @@ def bits(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
 def drawings(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
     """Attributes of the asked scene that plain image processing finds in the drawn picture."""
     marks: list[Mark] = []
-    for problem, reply in zip(problems, _drawn(engine, problems), strict=True):
+    for problem, reply in zip(problems, _replies(engine, problems, DRAWING), strict=True):
         asked = 4 * len(problem.truth)
         found = [p for p in reply.turn.parts if isinstance(p, Media)]
         if not found:
@@ -84,7 +93,7 @@ def drawings(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:
 
 def recognised(engine: Engine, problems: Sequence[Problem], *, ask: str) -> list[Mark]:
     """1 where the model, shown what it drew, finds the right name the likeliest of the choices."""
-    replies = _drawn(engine, problems)
+    replies = _replies(engine, problems, DRAWING)
     shown: list[Problem] = []
     for problem, reply in zip(problems, replies, strict=True):
         picture = next((p for p in reply.turn.parts if isinstance(p, Media)), None)
@@ -119,12 +128,10 @@ def said(reply: Reply) -> str:
     return "".join(p.text for p in reply.turn.parts if isinstance(p, Text))
 
 
-def _replies(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
-    return engine.reply([p.prompt for p in problems], ANSWER)
-
-
-def _drawn(engine: Engine, problems: Sequence[Problem]) -> list[Reply]:
-    return engine.reply([p.prompt for p in problems], DRAWING)
+def _replies(
+    engine: Engine, problems: Sequence[Problem], sampling: Sampling = ANSWER
+) -> list[Reply]:
+    return engine.reply([p.prompt for p in problems], sampling)
 
 
 def _through(engine: Engine, pictures: Sequence[UInt8[np.ndarray, "s t 3"]]) -> Through:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from castor.core.content import Document
+from castor.core.content import Document, Text
 from castor.core.media import open_image
 from castor.data.clips import MovingEmoji
 from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr
 from castor.data.playground import Playground
+from castor.data.playground.claims import LOOK
 from castor.data.sounds import Esc10, Fsdd, ReadSpeech
 from castor.data.sources import SourceSpec
 from castor.data.texts import Books, Corpus
@@ -39,6 +40,11 @@ def held_out(spec: SourceSpec, *, most: int | None = None) -> Callable[[Path], l
         return [answered(source.document(i, rng)) for i in chosen]
 
     return problems
+
+
+def judged(data: Path) -> list[Problem]:
+    """Sentences about boxes, to be judged after looking."""
+    return [replace(p, prompt=_looking(p.prompt)) for p in held_out(Nlvr())(data)]
 
 
 def scenes(data: Path) -> list[Problem]:
@@ -83,6 +89,11 @@ def unseen_together(data: Path) -> list[Problem]:
     return [Problem(Document.of(), "", truth=np.stack(pictures))] if pictures else []
 
 
+def _looking(document: Document) -> Document:
+    turn = document.turns[-1]
+    return replace(document, turns=(replace(turn, parts=(*turn.parts, Text(f" {LOOK}"))),))
+
+
 def _asked(document: Document) -> Document:
     return replace(document, turns=document.turns[:-1])
 
@@ -91,7 +102,8 @@ def _table(*benchmarks: Benchmark) -> dict[str, Benchmark]:
     return {benchmark.name: benchmark for benchmark in benchmarks}
 
 
-_seen = partial(Benchmark, protocol=protocols.answers, controls=True)
+_asks = partial(Benchmark, controls=True)
+_seen = partial(_asks, protocol=protocols.answers)
 _made = partial(held_out, most=GENERATED)
 
 SUITE = _table(
@@ -113,9 +125,10 @@ SUITE = _table(
         what="questions about drawn shapes",
         paper="Zhou 2019, easy-VQA",
     ),
-    _seen(
+    _asks(
         "nlvr",
-        held_out(Nlvr()),
+        judged,
+        protocols.conclusions,
         what="true or false of a drawn scene",
         paper="Suhr et al. 2017, ACL P17-2034",
     ),

@@ -1,6 +1,7 @@
 """Sources of pictures: what is asked, and what is drawn."""
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from castor.core.content import Media, Text
 from castor.core.media import open_image, png
 from castor.data.images import EasyVqa, Emoji, Nlvr
+from castor.data.playground import boxes
 from castor.data.research import Flickr1k, Sroie, TabMwp
 
 
@@ -65,6 +67,18 @@ def test_a_sentence_about_a_scene_ends_with_one_stop(data: Path) -> None:
     document = Nlvr().open(data, "eval").document(0, np.random.default_rng(0))
     assert document.turns[0].parts[1] == Text("There is box 3. True or false?")
     assert document.turns[1].parts == (Text("true"),)
+
+
+def test_a_scene_is_as_large_as_those_of_the_playground(tmp_path: Path) -> None:
+    world = boxes.towers(random.Random(0), "eval")
+    folder = tmp_path / "image/nlvr"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(boxes.draw(world)))
+    record = {"file": "a.png", "split": "eval", "id": "0", "sentence": "It is.", "label": "true"}
+    (folder / "index.jsonl").write_text(json.dumps(record))
+    scene = Nlvr().open(tmp_path, "eval").document(0, np.random.default_rng(0)).turns[0].parts[0]
+    assert isinstance(scene, Media)
+    assert (open_image(scene.data, scene.mime) == boxes.draw(world)).all()
 
 
 def test_research_sets_read_their_published_fields(tmp_path: Path) -> None:

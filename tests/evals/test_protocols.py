@@ -36,6 +36,14 @@ def test_answers_are_right_where_they_read_the_same(parrot: Engine):
     assert marks[0].turn == Turn("model", (Text("Nine!"),))
 
 
+def test_a_conclusion_is_the_last_word_of_what_was_thought(parrot: Engine):
+    said = ("One, two: 3 in all. So true.", "So true, or false.", "")
+    problems = [Problem(Document.of(words or " "), "true") for words in said]
+    marks = protocols.conclusions(parrot, problems)
+    assert [(m.part, m.whole) for m in marks] == [(1, 1), (0, 1), (0, 1)]
+    assert marks[0].turn == Turn("model", (Text("One, two: 3 in all. So true."),))
+
+
 def test_transcripts_count_word_errors_over_words(parrot: Engine):
     problems = [Problem(Document.of("the cat sat"), "the cat sat down")]
     assert [(m.part, m.whole) for m in protocols.transcripts(parrot, problems)] == [(1, 4)]

@@ -34,6 +34,7 @@ def test_only_benchmarks_with_media_have_controls(name: str):
     else:
         assert SUITE[name].protocol in (
             protocols.answers,
+            protocols.conclusions,
             protocols.tokens,
             protocols.transcripts,
         )
