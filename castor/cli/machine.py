@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import castor
+
 MACHINE = "machine.json"  # in a run: what it was trained on
 
 
@@ -19,7 +21,7 @@ def about() -> dict[str, str]:
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "python": platform.python_version(),
         "jax": version("jax"),
-        "castor": version("castor"),
+        "castor": castor.__version__,
     }
 
 

@@ -105,6 +105,7 @@ def test_eval_prints_json_with_the_machine_and_the_seed(untrained: Path, capsys)
     found = json.loads(capsys.readouterr().out)
     assert (found["seed"], found["step"]) == ("5", "3")
     assert {"processor", "cores", "devices", "jax"} <= found.keys()
+    assert found["castor"] == castor.__version__
     assert found["outcomes"][0]["n"] == 2
 
 
