@@ -12,13 +12,14 @@ from castor.checkpoint import Checkpoint
 from castor.cli.answering import SHIPPED
 from castor.cli.machine import MACHINE
 from castor.core.files import write_atomic
-from castor.core.recipe import digest, from_json
+from castor.core.recipe import digest, flat, from_json
 from castor.data.sources import RESEARCH, licence
 from castor.evals.report import from_json as outcomes_of
 from castor.evals.report import markdown
+from castor.recipes import RECIPES
 from castor.train.loop import METRICS
 from castor.train.metrics import read
-from castor.train.recipe import CodecRecipe, Recipe
+from castor.train.recipe import FREE, CodecRecipe, Recipe
 
 if TYPE_CHECKING:
     from castor.data.mixture import Part
@@ -82,8 +83,18 @@ def _training(recipe: Recipe, run: Path) -> str:
     rows.append(("model", f"{recipe.steps:,} steps of {tokens:,} tokens{_spent(run)}"))
     if (run / MACHINE).exists():
         rows.append(("machine", _machine(json.loads((run / MACHINE).read_text()))))
-    rows.append(("again", f"`castor train {recipe.name} --data DIR --out RUN`"))
+    rows.append(("again", f"`castor train {_again(recipe)} --data DIR --out RUN`"))
     return "## How it was made\n\n" + _table(("", ""), rows)
+
+
+def _again(recipe: Recipe) -> str:
+    """What `castor train` is told: the recipe's name and what was set, or the file beside the card
+    if that does not say it all."""
+    now, then = flat(RECIPES.get(recipe.name)), flat(recipe)
+    if now.keys() != then.keys():
+        return "recipe.json"
+    changed = [path for path in then if then[path] != now[path] and path not in FREE]
+    return recipe.name + "".join(f" --set {path}={then[path]}" for path in changed)
 
 
 def _sources(parts: tuple["Part", ...]) -> str:

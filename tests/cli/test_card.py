@@ -10,11 +10,12 @@ from castor.checkpoint import Checkpoint, load
 from castor.cli.answering import SHIPPED
 from castor.cli.card import BEGIN, END, NAME, card, filled
 from castor.cli.machine import MACHINE
-from castor.core.recipe import digest, to_json
+from castor.core.recipe import digest, override, to_json
 from castor.evals.metrics import Estimate
 from castor.evals.report import as_json
 from castor.evals.run import Outcome
 from castor.recipes import RECIPES
+from castor.train.recipe import CodecRecipe, Recipe
 
 MACHINERY = {"processor": "Abacus", "cores": "2", "devices": "1 x cpu", "jax": "0.12"}
 SUMS = Outcome("sums", "arithmetic", "share", "higher", 9, Estimate(0.5, 0.4, 0.6), None, None, 3)
@@ -42,6 +43,20 @@ def test_a_card_says_how_the_model_was_made(found: Checkpoint, run: Path) -> Non
     assert "Abacus, 2 cores, jax 0.12" in text
     assert "castor train tiny" in text
     assert "What it scores" not in text
+
+
+def test_a_card_says_what_was_set(found: Checkpoint, run: Path) -> None:
+    def again(recipe: Recipe | CodecRecipe) -> str:
+        text = card(replace(found, recipe=to_json(recipe)), run=run, scores=None)
+        return next(line for line in text.splitlines() if line.startswith("| again"))
+
+    tiny = RECIPES["tiny"]
+    assert "`castor train tiny --data DIR --out RUN`" in again(replace(tiny, log_every=3))
+    longer = override(replace(tiny, steps=9_000), "model.width=256")
+    assert "train tiny --set steps=9000 --set model.width=256 --data" in again(longer)
+    fewer = replace(tiny, mixture=replace(tiny.mixture, parts=tiny.mixture.parts[:1]))
+    assert "train recipe.json --data" in again(fewer)
+    assert "train recipe.json --data" in again(replace(tiny, name="my own"))
 
 
 def test_shares_of_the_sources_add_up(found: Checkpoint, run: Path) -> None:
