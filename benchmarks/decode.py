@@ -1,6 +1,8 @@
-"""Greedy decoding at the demo's size on this machine: tokens a second, beside a peer or alone.
+"""Greedy decoding on this machine, of a model as large as the one that ships: tokens a second,
+beside a peer or alone.
 
     python benchmarks/decode.py [--peer .venv-peers/bin/python] [--runs 7] [--rows 1 8]
+        [--size DEMO_LARGE]
 
 Both sides decode NEW ids after PROMPT ids, reading the prompt included, and take turns within each
 round. Weights are random; no reply ends early. Ours goes through `Engine.reply`: grammar,
@@ -23,9 +25,10 @@ import jax
 import numpy as np
 from beside import Peer, cores, hardware
 
+from castor.cli.recipes import sizes
 from castor.core.content import Document
 from castor.models.decoder import init
-from castor.models.sizes import DEMO
+from castor.models.sizes import ModelConfig
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
 from castor.tokens.learn import learn
@@ -42,13 +45,15 @@ def main() -> None:
     flags.add_argument("--peer", metavar="PYTHON", help="of an environment that holds the peer")
     flags.add_argument("--runs", type=int, default=7)
     flags.add_argument("--rows", type=int, nargs="+", default=[1, 8])
+    flags.add_argument("--size", choices=sizes(), default="DEMO_LARGE")
     given = flags.parse_args()
-    ours = _engines()
+    size = sizes()[given.size]
+    ours = _engines(size)
     sides: dict[str, Side] = {d: partial(_reply, ours[d]) for d in DTYPES}
     versions = {name: version(name) for name in ("jax", "jaxlib")}
     if given.peer:
         names = ("layers", "width", "hidden", "heads", "kv_heads", "head_width", "vocab")
-        shape = {name: getattr(DEMO, name) for name in names} | {"prompt": PROMPT, "new": NEW}
+        shape = {name: getattr(size, name) for name in names} | {"prompt": PROMPT, "new": NEW}
         peer = Peer(given.peer, "hf_decode.py", shape)
         versions |= peer.hello["versions"]
         for dtype, threads in product(DTYPES, sorted({1, cores()})):
@@ -89,13 +94,13 @@ def _measure(sides: dict[str, Side], rows: int, runs: int) -> dict[str, object]:
     return found
 
 
-def _engines() -> dict[str, Engine]:
-    """The demo's decoder with random weights, once in each type."""
+def _engines(size: ModelConfig) -> dict[str, Engine]:
+    """A decoder of that size with random weights, once in each type."""
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlu"))
     words = ("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(40_000))
-    vocab = learn([" ".join(words)], size=DEMO.vocab - CODES, codes=CODES)
-    config = replace(DEMO, image=None, audio=None)
+    vocab = learn([" ".join(words)], size=size.vocab - CODES, codes=CODES)
+    config = replace(size, image=None, audio=None)
     model = jax.jit(partial(init, config))(jax.random.key(0))
     # An id whose logit is always 0 is never the largest of thousands: no reply ends early.
     quiet = model.decoder.embedding.at[Control.END].set(0.0)

@@ -4,7 +4,7 @@ Only numbers that fix an array's shape, or what the arrays mean, live here; they
 weights and frozen at step 0. Everything about a run lives in its Recipe.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ MINI = ModelConfig(  # the recipe `tiny`: 1.5M weights [ours]
     image=ImageConfig(stem=(32, 64), width=128, heads=4),
     audio=AudioConfig(channels=(16, 32), width=128, heads=4, slots=256),
 )
-DEMO = ModelConfig(  # the recipe `demo`: 4M weights, the shipped model [ours]
+DEMO = ModelConfig(  # the recipe `demo`: 4M weights, for two cores [ours]
     layers=6,
     width=192,
     hidden=576,
@@ -105,6 +105,9 @@ DEMO = ModelConfig(  # the recipe `demo`: 4M weights, the shipped model [ours]
     context=256,
     image=ImageConfig(slots=100),  # 400 x 100 pixels of small things in 20 x 5
     audio=AudioConfig(slots=256),
+)
+DEMO_LARGE = replace(  # `demo` on a GPU: 8M weights, the shipped model [ours]
+    DEMO, layers=8, width=256, hidden=768, heads=4
 )
 
 

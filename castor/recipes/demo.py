@@ -19,6 +19,7 @@ from castor.data.sounds import Esc10, Fsdd
 from castor.data.texts import Books, Corpus
 from castor.models.image_codec import CodecConfig
 from castor.models.sizes import DEMO as MODEL
+from castor.models.sizes import DEMO_LARGE
 from castor.train.optim import Muon, WarmupStableDecay
 from castor.train.recipe import CodecRecipe, LearnVocab, Recipe, StoredCodec, StoredVocab
 
@@ -156,11 +157,10 @@ DEMO = Recipe(
 )
 
 SHIPPED = "castor/weights/demo"
-LARGER = replace(MODEL, layers=8, width=256, hidden=768, heads=4)  # the shape of those weights
 RESEARCH = replace(  # goes on from the shipped weights: photos, and a little of all else
     DEMO,
     name="demo_research",
-    model=LARGER,
+    model=DEMO_LARGE,
     start=SHIPPED,
     vocab=StoredVocab(SHIPPED),
     codec=StoredCodec(SHIPPED),

@@ -11,7 +11,7 @@ from castor.models.decoder import init
 from castor.models.sizes import ModelConfig
 
 GOLDENS = Path(__file__).parent / "goldens"
-NAMES = ["TINY", "MINI", "DEMO", "NANO_1", "NANO_2", "PRO", "ULTRA"]
+NAMES = ["TINY", "MINI", "DEMO", "DEMO_LARGE", "NANO_1", "NANO_2", "PRO", "ULTRA"]
 REPORTED = {"NANO_1": 1.8e9, "NANO_2": 3.25e9}  # Gemini report, table 1
 
 
