@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from castor.checkpoint import load_codec, place, prune, resume, save, sweep
+from castor.checkpoint import VOCAB, load_codec, newest, place, prune, resume, save, sweep
 from castor.core.files import write_atomic
 from castor.core.recipe import from_json, to_json
 from castor.train.curves import draw_curves
@@ -38,10 +38,14 @@ def train(
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
             data is missing or does not fit.
     """
-    _settle(recipe, out)
-    done = place(out, recipe.steps)
-    if done.exists():
-        return done
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        _settle(recipe, out)
+        done = place(out, recipe.steps)
+        return done if done.exists() else _fitted(recipe, data=data, out=out, report=report)
+
+
+def _fitted(recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report: Report) -> Path:
     if isinstance(recipe, CodecRecipe):
         report(Progress("codec", 0, recipe.steps))
         return fit(codec_job(recipe, data=data, out=out), report=report)
@@ -63,7 +67,7 @@ def train(
 def fit(job: Job, *, report: Report) -> Path:
     """Take all the steps of a job that its newest checkpoint has not taken."""
     run, out = job.run, job.out
-    with alone(out), stoppable() as asked_to_stop:
+    with stoppable() as asked_to_stop:
         sweep(out)
         transform = run.optimizer.transform(run.steps)
         key = jax.random.key(run.seed)
@@ -103,15 +107,21 @@ def fit(job: Job, *, report: Report) -> Path:
 
 
 def _settle(recipe: Recipe | CodecRecipe, out: Path) -> None:
-    """Write the recipe into a new run's folder; in an old one, compare."""
+    """Write the recipe into a new run's folder; in an old one, compare.
+
+    Until there is a checkpoint nothing is lost by beginning anew: a start that failed does not tie
+    the folder to what made it fail.
+    """
     path = out / RECIPE
-    if not path.exists():
-        write_atomic(path, (json.dumps(to_json(recipe), indent=1) + "\n").encode())
-        return
-    other = differences(from_json(type(recipe), json.loads(path.read_text())), recipe)
-    if other:
-        more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
-        raise ValueError(f"{out} holds a run whose {other[0]}{more}; name another folder")
+    if path.exists():
+        other = differences(from_json(type(recipe), json.loads(path.read_text())), recipe)
+        if not other:
+            return
+        if newest(out) is not None:
+            more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
+            raise ValueError(f"{out} holds a run whose {other[0]}{more}; name another folder")
+        (out / VOCAB).unlink(missing_ok=True)
+    write_atomic(path, (json.dumps(to_json(recipe), indent=1) + "\n").encode())
 
 
 def _in_use(job: Job, state: TrainState) -> object:

@@ -17,6 +17,7 @@ from castor.checkpoint import Keep, checkpoints, load, load_codec
 from castor.core.recipe import from_json
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
+from castor.data.texts import Books
 from castor.models.sizes import TINY
 from castor.train import job as jobs
 from castor.train import loop, meter
@@ -175,6 +176,15 @@ def test_another_recipe_is_refused_and_a_damaged_checkpoint_named(tmp_path: Path
     (tmp_path / "step_000009" / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="step_000009 cannot be loaded.*good.*step_000001$"):
         run(replace(TEXT, steps=2), tmp_path)
+
+
+def test_a_start_that_failed_does_not_tie_the_folder_to_its_recipe(tmp_path: Path) -> None:
+    missing = replace(TEXT, mixture=Mixture((Part(Books(), 1.0),)))
+    with pytest.raises(ValueError, match="looked for"):
+        run(missing, tmp_path)
+    (tmp_path / "vocab.model").write_bytes(b"of the recipe that failed")
+    run(replace(TEXT, steps=1), tmp_path)
+    assert from_json(Recipe, json.loads((tmp_path / "recipe.json").read_text())).steps == 1
 
 
 def test_ten_steps_of_the_tiny_model_lose_what_they_always_lost(tmp_path: Path) -> None:
