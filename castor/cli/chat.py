@@ -65,7 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
                 talk, shown = asked.then(*said), []
         except (ValueError, OSError) as error:
             print(f"castor: {sentence(error)}", file=sys.stderr)
-            shown = shown[:-1] if command == "/file" else shown
 
 
 def _line() -> str | None:
