@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the weights and a card from the run's records, and say what was written.
 
     Raises:
-        ValueError: there is no such model, or the scores cannot be read.
+        ValueError: there is no such model, the scores cannot be read, or the folder holds something
+            that is no part of a model and would be lost.
     """
     from castor.checkpoint import HEAD, load, write
     from castor.cli.card import NAME, card
@@ -43,8 +44,21 @@ def run(arguments: argparse.Namespace) -> None:
 
     given = arguments.run_dir
     found, run_dir = load(given), given.parent if (given / HEAD).exists() else given
+    _refuse_others(arguments.out)
     text = card(found, run=run_dir, scores=arguments.scores)
     write(arguments.out, found, precision=arguments.precision)
     write_atomic(arguments.out / NAME, text.encode())
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({in_bytes(size)})")
+
+
+def _refuse_others(folder: Path) -> None:
+    from castor.checkpoint import CODEC, HEAD, RECIPE, VOCAB, WEIGHTS
+    from castor.cli.card import NAME
+
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; name a folder")
+    parts = {HEAD, WEIGHTS, CODEC, VOCAB, RECIPE, NAME}
+    others = sorted({file.name for file in folder.glob("*")} - parts)
+    if others:
+        raise ValueError(f"{folder} holds {others[0]}, which is no part of a model; name another")
