@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,17 +53,14 @@ def add(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, say where it is, and measure what can be measured without data."""
     from castor.cli.live import Live
-    from castor.cli.machine import MACHINE, about
     from castor.cli.recipes import chosen
-    from castor.core.files import write_atomic
     from castor.train.loop import CURVES, train
     from castor.train.recipe import CodecRecipe
 
     recipe = chosen(arguments.recipe, arguments.set)
     out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
-    with Live() as live:
+    with _machine_noted(out, out / "codec"), Live() as live:
         checkpoint = train(recipe, data=arguments.data, out=out, report=live.show)
-    write_atomic(out / MACHINE, (json.dumps(about(), indent=1) + "\n").encode())
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
     if isinstance(recipe, CodecRecipe):
         if arguments.limit:
@@ -70,6 +69,23 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.limit:
         measure(recipe, checkpoint, out=out, limit=arguments.limit)
     print(f"go on with: castor chat --model {out}")
+
+
+@contextmanager
+def _machine_noted(*runs: Path) -> Iterator[None]:
+    """Write what it was trained on into each run that has a new checkpoint when the block ends,
+    however it ends."""
+    from castor.checkpoint import newest
+    from castor.cli.machine import MACHINE, about
+    from castor.core.files import write_atomic
+
+    before = [newest(run) for run in runs]
+    try:
+        yield
+    finally:
+        for run, was in zip(runs, before, strict=True):
+            if newest(run) != was:
+                write_atomic(run / MACHINE, (json.dumps(about(), indent=1) + "\n").encode())
 
 
 def measure_codec(recipe: "CodecRecipe", checkpoint: Path, *, data: Path, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from castor.core.content import Document, Media, Text, Turn
 from castor.core.media import media_from_file, open_image
 from castor.evals.protocols import DRAWING
 from castor.sample.choose import Sampling
+from castor.sample.engine import Engine
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BRIEF = ["--max-tokens", "8", "--temperature", "1"]
@@ -25,7 +27,7 @@ def test_flags_that_are_not_given_are_as_benchmarks_sample(untrained: Path) -> N
     drawn = parser().parse_args(["generate", "x", "--draw", "--grid", "16x16", "--top-p", "0.5"])
     said = Sampling(max_tokens=256, pictures="allowed", seed=3, stop=("a", "b"))
     assert sampling(plain, model) == said
-    shown = replace(DRAWING, grid=(16, 16), max_tokens=264, top_p=0.5)
+    shown = replace(DRAWING, grid=(16, 16), top_p=0.5)
     assert sampling(drawn, model, draw=True) == shown
 
 
@@ -147,6 +149,22 @@ def test_chat_survives_mistakes_and_remembers_files(
     assert shown.out.count("\n") >= 2
 
 
+def test_a_file_that_is_not_there_does_not_cost_the_one_before(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Document] = []
+
+    def stream(model: Engine, asked: Document, sampling: Sampling) -> Iterator[Text]:
+        heard.append(asked)
+        yield Text("a shape")
+
+    lines = iter([f"/file {EXAMPLES / 'shapes.png'}", "/file none.png", "what is it?", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt="": next(lines))
+    monkeypatch.setattr(Engine, "stream", stream)
+    assert main(["chat", "--model", str(untrained), "--out", str(tmp_path)]) == 0
+    assert heard == [document("what is it?", [EXAMPLES / "shapes.png"])]
+
+
 def test_demo_shows_question_answer_and_expectation(
     untrained: Path, tmp_path: Path, capsys
 ) -> None:
@@ -189,3 +207,15 @@ def test_export_writes_half_the_bytes_and_the_same_model(
     assert whole.vocab.digest == small.vocab.digest
     sizes = [sum(f.stat().st_size for f in p.rglob("*.safetensors")) for p in (untrained, tmp_path)]
     assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_export_loses_nothing_that_was_there(untrained: Path, tmp_path: Path, capsys) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    assert main(["export", str(untrained), str(tmp_path)]) == 1
+    assert "holds notes.txt, which is no part of a model; name another" in capsys.readouterr().err
+    assert main(["export", str(untrained), str(notes)]) == 1
+    assert "notes.txt is a file; name a folder" in capsys.readouterr().err
+    assert notes.read_text() == "mine"
+    for _ in range(2):  # what an export wrote, another may replace
+        assert main(["export", str(untrained), str(tmp_path / "small")]) == 0

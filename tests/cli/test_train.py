@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 import castor.train.loop
 from castor.cli import doctor, main
 from castor.cli.live import Live
+from castor.cli.machine import MACHINE
 from castor.cli.recipes import chosen
 from castor.core.recipe import to_json
 from castor.evals import suite
@@ -43,6 +45,27 @@ def test_train_changes_the_recipe_and_names_what_it_wrote(
     shown = capsys.readouterr().out
     assert "step_000003; its curves are " in shown
     assert f"castor chat --model {tmp_path}" in shown
+
+
+def test_a_run_notes_the_machine_that_took_its_steps_and_no_other(
+    trained: list[Recipe | CodecRecipe], untrained: Path, tmp_path: Path
+) -> None:
+    argv = ["train", "demo", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    assert not (tmp_path / MACHINE).exists()
+
+    def train(recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report) -> Path:
+        shutil.copytree(untrained / "step_000003", out / "step_000003")
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(castor.train.loop, "train", train)
+        assert main(argv) == 130
+    assert json.loads((tmp_path / MACHINE).read_text())["jax"]
+    (tmp_path / MACHINE).write_text("that of the first")
+    assert main(argv) == 0
+    assert (tmp_path / MACHINE).read_text() == "that of the first"
+    assert not (tmp_path / "codec").exists()
 
 
 def test_a_codec_is_measured_and_not_talked_to(trained: list[Recipe | CodecRecipe], capsys) -> None:
@@ -156,6 +179,21 @@ def test_data_show_writes_a_page(tmp_path: Path, capsys) -> None:
     assert main(["data", "show", "tiny", *few, "--out", str(page), "--count", "1"]) == 0
     assert capsys.readouterr().out == f"wrote {page}: 1 sources\n"
     assert "playground/sums" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("codec", "codes"),
+    [(["codec.model.patch=16"], 16), (['codec={"kind":"StoredCodec","path":"RUN"}'], 64)],
+)
+def test_data_show_leaves_blank_as_many_codes_as_the_codec_makes(
+    codec: list[str], codes: int, untrained: Path, tmp_path: Path
+) -> None:
+    drawn = '[{"source":{"kind":"Playground","task":"draw","scenes":8},"share":1}]'
+    changes = [f"mixture.parts={drawn}", "vocab.size=560", *codec]
+    given = [flag for c in changes for flag in ("--set", c.replace("RUN", str(untrained)))]
+    page = tmp_path / "page.html"
+    assert main(["data", "show", "tiny", *given, "--out", str(page), "--count", "1"]) == 0
+    assert f"‹code› × {codes}<" in page.read_text(encoding="utf-8")
 
 
 def test_data_show_of_a_codec_is_refused(capsys) -> None:
