@@ -1,38 +1,37 @@
 """A model's card: what it is, how it was made and what it scored, from the records of its run."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
+import numpy as np
 
 from castor.checkpoint import Checkpoint
 from castor.cli.answering import SHIPPED
 from castor.cli.machine import MACHINE
 from castor.core.files import write_atomic
-from castor.core.recipe import digest, flat, from_json
+from castor.core.recipe import flat, from_json
 from castor.data.sources import RESEARCH, licence
 from castor.evals.report import from_json as outcomes_of
 from castor.evals.report import markdown
 from castor.recipes import RECIPES
 from castor.train.loop import METRICS
 from castor.train.metrics import read
-from castor.train.recipe import FREE, CodecRecipe, Recipe
-
-if TYPE_CHECKING:
-    from castor.data.mixture import Part
+from castor.train.recipe import FREE, CodecRecipe, Recipe, name_of
 
 NAME = "README.md"
 BEGIN, END = "<!-- results: begin (castor export) -->", "<!-- results: end -->"
 LIMITS = """\
 ## What it is good for, and what not
 
-It shows every part of Castor at work at a size that a laptop trains in an afternoon: questions like
-those of its sources, in their wordings. It knows nothing of the world beyond them, it is no
-assistant, it was not made safe, and what it says outside of its tasks means nothing. Names of emoji
-that show people carry the choices of those who named them."""
+It shows every part of Castor at work at a size that a laptop runs with ease: questions like those
+of its sources, in their wordings. It knows nothing of the world beyond them, it is no assistant,
+it was not made safe, and what it says outside of its tasks means nothing. Names of emoji that show
+people carry the choices of those who named them."""
 
 
 def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
@@ -43,9 +42,9 @@ def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
         ValueError: the checkpoint is not from a recipe, or the scores are not such a file.
     """
     recipe = from_json(Recipe, found.recipe)
-    sections = [_model(found, recipe), _training(recipe, run), _sources(recipe.mixture.parts)]
+    sections = [_model(found, recipe), _training(recipe, run), _sources(recipe)]
     if scores is not None:
-        sections.append(_scores(scores))
+        sections.append(_scores(scores, run))
     return "\n\n".join([*sections, LIMITS]) + "\n"
 
 
@@ -73,16 +72,12 @@ def _model(found: Checkpoint, recipe: Recipe) -> str:
 
 
 def _training(recipe: Recipe, run: Path) -> str:
-    rows = [("recipe", f"`{recipe.name}`, digest `{digest(recipe)}`, seed {recipe.seed}")]
+    rows = [("recipe", f"`{recipe.name}`, digest `{name_of(recipe)}`, seed {recipe.seed}")]
     if isinstance(recipe.codec, CodecRecipe):
-        spent = _spent(run / "codec")
-        rows.append(
-            ("codec", f"{recipe.codec.steps:,} steps of {recipe.codec.rows} pictures{spent}")
-        )
-    tokens = recipe.rows * recipe.length
-    rows.append(("model", f"{recipe.steps:,} steps of {tokens:,} tokens{_spent(run)}"))
-    if (run / MACHINE).exists():
-        rows.append(("machine", _machine(json.loads((run / MACHINE).read_text()))))
+        steps = f"{recipe.codec.steps:,} steps of {recipe.codec.rows} pictures"
+        rows.append(("codec", steps + _spent(run / "codec")))
+    steps = f"{recipe.steps:,} steps of {recipe.rows * recipe.length:,} tokens"
+    rows.append(("model", steps + _spent(run)))
     rows.append(("again", f"`castor train {_again(recipe)} --data DIR --out RUN`"))
     return "## How it was made\n\n" + _table(("", ""), rows)
 
@@ -90,18 +85,31 @@ def _training(recipe: Recipe, run: Path) -> str:
 def _again(recipe: Recipe) -> str:
     """What `castor train` is told: the recipe's name and what was set, or the file beside the card
     if that does not say it all."""
-    now, then = flat(RECIPES.get(recipe.name)), flat(recipe)
+    plain = RECIPES.get(recipe.name)
+    now, then = flat(plain, leave_out=FREE), flat(recipe, leave_out=FREE)
     if now.keys() != then.keys():
         return "recipe.json"
-    changed = [path for path in then if then[path] != now[path] and path not in FREE]
-    return recipe.name + "".join(f" --set {path}={then[path]}" for path in changed)
+    changed = [f" --set {path}={_text(then[path])}" for path in then if then[path] != now[path]]
+    return recipe.name + "".join(changed)
 
 
-def _sources(parts: tuple["Part", ...]) -> str:
-    total = sum(part.share for part in parts)
+def _text(value: Any) -> str:
+    """A scalar, or a tuple of them, as --set takes it from a shell."""
+    if value is None:
+        return "none"
+    return shlex.quote(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+
+
+def _sources(recipe: Recipe) -> str:
+    """What each part's share was, on average over the stages of the run."""
+    shares, begun = np.zeros(len(recipe.mixture.parts)), 0
+    for end, held, _ in recipe.mixture.spans(recipe.steps):
+        shares += (end - begun) / recipe.steps * np.array(held)
+        begun = end
+    sources = [part.source for part in recipe.mixture.parts]
     rows = [
-        (part.source.name, f"{100 * part.share / total:.1f} %", licence(part.source))
-        for part in sorted(parts, key=lambda part: -part.share)
+        (sources[i].name, f"{100 * shares[i]:.1f} %", licence(sources[i]))
+        for i in np.argsort(-shares, kind="stable")
     ]
     closed = [row[0] for row in rows if row[2] == RESEARCH]
     warning = f"\n\n**Not to be shipped**: {', '.join(closed)} may be used for research only."
@@ -112,22 +120,27 @@ def _sources(parts: tuple["Part", ...]) -> str:
     )
 
 
-def _scores(path: Path) -> str:
+def _scores(path: Path, run: Path) -> str:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         outcomes = outcomes_of(record)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `castor eval --json` prints: {error}") from None
+    spent = _spent(run).removeprefix(", ")
+    trained = f"Trained: {spent}. " if spent else ""
     return (
-        f"## What it scores\n\nHeld-out data, greedy decoding, seed {record['seed']}; "
-        f"{_machine(record)}.\n\n{BEGIN}\n{markdown(outcomes)}{END}"
+        f"## What it scores\n\n{BEGIN}\n{trained}Scored: {_machine(record)}, seed "
+        f"{record['seed']}.\n\n{markdown(outcomes)}{END}"
     )
 
 
 def _spent(run: Path) -> str:
-    """How long the steps of a run took, as its metrics tell."""
+    """How long the steps of a run took, and on what, as far as its records tell."""
     seconds = sum(line.get("seconds") or 0.0 for line in read(run / METRICS))
-    return f", {seconds / 60:.0f} minutes" if seconds else ""
+    spent = f", {seconds / 60:.0f} minutes" if seconds else ""
+    if not (run / MACHINE).exists():
+        return spent
+    return f"{spent or ','} on {_machine(json.loads((run / MACHINE).read_text()))}"
 
 
 def _machine(record: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ may hold is read from its annotation; a union of dataclasses is chosen by class 
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from types import NoneType, UnionType
@@ -44,15 +44,21 @@ def from_json[T](cls: type[T], data: Any) -> T:
     return _decoded(data, cls, place=cls.__name__)
 
 
-def digest(settings: Any) -> str:
-    """Twelve hexadecimal digits that name these values and no others."""
-    text = json.dumps([type(settings).__name__, to_json(settings)], sort_keys=True)
+def digest(settings: Any, *, leave_out: Collection[str] = ()) -> str:
+    """Twelve hexadecimal digits that name these values and no others, but for fields left out."""
+    text = json.dumps(
+        [type(settings).__name__, flat(settings, leave_out=leave_out)], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def flat(settings: Any) -> dict[str, Any]:
-    """Every scalar by its dotted path; a member of a union also appears as its class name."""
-    return dict(_walk(settings, type(settings), ""))
+def flat(settings: Any, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
+    """Every scalar by its dotted path; a member of a union also appears as its class name.
+
+    Fields of the names in `leave_out`, and what is in them, do not appear.
+    """
+    found = _walk(settings, type(settings), "")
+    return {path: value for path, value in found if not set(leave_out) & set(path.split("."))}
 
 
 def pretty(settings: Any) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Float32, Int32, PRNGKeyArray, UInt8
 
+from castor.core.ranges import AMOUNT, COUNT
 from castor.models.attention import attend
 from castor.models.encoder import EncoderBlock, init_encoder_block
 from castor.models.layers import (
@@ -35,7 +36,8 @@ class CodecConfig:
     """The shape of a codec. Each patch of a picture becomes one of `codes` ids.
 
     Raises:
-        ValueError: an odd patch, fewer than 2 levels, or a width that the heads cannot share.
+        ValueError: a number is out of its range, the patch is odd, a dimension has fewer than 2
+            levels, or the heads cannot share the width.
     """
 
     patch: int = 8  # pixels along a side of one patch: 8 is f8, 16 is f16
@@ -50,8 +52,12 @@ class CodecConfig:
     side: int = 64  # pixels along the sides of the pictures it is trained on; any others work
 
     def __post_init__(self) -> None:
+        COUNT.check(self, "fine", "width", "heads", "side")
+        AMOUNT.check(self, "blocks", "encoder_layers", "decoder_layers")
         if not self.levels or min(self.levels) < 2:
             raise ValueError(f"levels={self.levels}: every dimension needs at least 2 levels")
+        if self.codes >= 2**31:
+            raise ValueError(f"levels={self.levels} make {self.codes:,} codes; ids have 32 bits")
         if self.patch < 2 or self.patch % 2:
             raise ValueError(f"patch={self.patch} must be even: the fine grid has half patches")
         if self.width % (4 * self.heads):

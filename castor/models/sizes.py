@@ -6,6 +6,12 @@ weights and frozen at step 0. Everything about a run lives in its Recipe.
 
 from dataclasses import dataclass, replace
 
+from castor.core.ranges import AMOUNT, COUNT, POSITIVE, Range
+
+LEAST_WINDOW = 12  # pixels along a side: of fewer, a stem's second convolution makes nothing
+IDS = Range("from 1 to 2,147,483,647", lambda x: 1 <= x < 2**31)  # ids and positions are int32
+ENOUGH_MELS = Range("4 or more, since two convolutions halve them", lambda x: x >= 4)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -16,10 +22,18 @@ class Layer:
 
     rope_base: float = 10_000.0
 
+    def __post_init__(self) -> None:
+        POSITIVE.check(self, "rope_base")
+
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How a picture becomes slots. One slot covers (patch * pool)² pixels."""
+    """How a picture becomes slots. One slot covers (patch * pool)² pixels.
+
+    Raises:
+        ValueError: a number is out of its range, the heads cannot share the width, or the windows
+            are none that the stem can read.
+    """
 
     patch: int = 8  # pixels along a side of one patch
     halo: int = 4  # pixels around a patch that its window also holds
@@ -34,10 +48,35 @@ class ImageConfig:
     slots: int = 64  # most slots of one picture, unless a request asks for another budget
     frame_slots: int = 16  # most slots of one frame of a clip
 
+    def __post_init__(self) -> None:
+        COUNT.check(self, "patch", "pool", "stem", "width", "heads", "side", "detail")
+        COUNT.check(self, "least", "slots", "frame_slots")
+        AMOUNT.check(self, "halo", "layers")
+        if self.width % self.heads:
+            raise ValueError(
+                f"ImageConfig.width={self.width} is not a multiple of heads={self.heads}"
+            )
+        if len(self.stem) not in (0, 2):
+            raise ValueError(
+                f"ImageConfig.stem={self.stem} must be the channels of two convolutions, or () "
+                "for none"
+            )
+        window = self.patch + 2 * self.halo
+        if self.stem and (window % 2 or window < LEAST_WINDOW):
+            raise ValueError(
+                f"ImageConfig: patch={self.patch} and halo={self.halo} make windows of {window} "
+                f"pixels, and stem={self.stem} reads an even number, {LEAST_WINDOW} or more; "
+                "stem=() reads any"
+            )
+
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """How sound becomes slots: 16 kHz [report], log-mel, two strided convolutions, conformers."""
+    """How sound becomes slots: 16 kHz [report], log-mel, two strided convolutions, conformers.
+
+    Raises:
+        ValueError: a number is out of its range, or the heads cannot share the width.
+    """
 
     mels: int = 64
     channels: tuple[int, int] = (32, 64)
@@ -46,10 +85,24 @@ class AudioConfig:
     heads: int = 3
     slots: int = 1500  # most slots of one stretch (at 25 slots a second, one minute)
 
+    def __post_init__(self) -> None:
+        COUNT.check(self, "channels", "width", "heads", "slots")
+        AMOUNT.check(self, "layers")
+        ENOUGH_MELS.check(self, "mels")
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"AudioConfig.width={self.width} is not a multiple of 2 * heads={2 * self.heads}: "
+                "each head turns its dimensions in pairs"
+            )
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder and the encoders that feed it. `vocab` counts text, control and code ids."""
+    """A decoder and the encoders that feed it. `vocab` counts text, control and code ids.
+
+    Raises:
+        ValueError: a number is out of its range, or does not go with another.
+    """
 
     layers: int
     width: int
@@ -65,6 +118,15 @@ class ModelConfig:
     audio: AudioConfig | None = None
 
     def __post_init__(self) -> None:
+        COUNT.check(self, "layers", "width", "hidden", "heads", "head_width", "kv_heads")
+        IDS.check(self, "vocab", "context")
+        if self.head_width % 2:
+            raise ValueError(
+                f"ModelConfig.head_width={self.head_width} must be even: a head turns its "
+                "dimensions in pairs"
+            )
+        if not self.pattern:
+            raise ValueError("ModelConfig.pattern=() must name at least one Layer")
         if self.heads % self.kv_heads:
             raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
         if self.layers % len(self.pattern):

@@ -16,6 +16,7 @@ from castor.core.files import write_atomic
 from castor.tokens.vocab import CONTROLS, Vocab
 
 NEWLINES = ("\n", "\n\n", "\t")  # one id each: lines are cut here before learning
+FEWEST = CONTROLS + 256 + len(NEWLINES) + 1  # ids of a vocabulary: those, bytes, a piece
 LINE = 8192  # characters of a line that are learned from as one
 COLORS = {"character": "#3b6ea5", "byte": "#c8553d"}
 SCRIPT = re.compile(  # what follows a script in the Unicode name of a letter
@@ -37,7 +38,7 @@ def learn(
             texts, or the texts are too few to fill it.
     Paper: Kudo & Richardson 2018, arXiv:1808.06226; Sennrich et al. 2016, arXiv:1508.07909.
     """
-    if size <= CONTROLS + 256 + len(NEWLINES):
+    if size < FEWEST:
         raise ValueError(
             f"a vocabulary of {size} ids has no room for pieces: {CONTROLS} control ids, 256 bytes "
             f"and {len(NEWLINES)} line ends come first"
@@ -158,9 +159,7 @@ def plot(rows: Sequence[Fertility], path: Path | str) -> None:
     labels = [f"{name} ({len(scripts[name])})" for name in names]
     figure = Figure(figsize=(9, 1.2 + 0.24 * len(names)), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, unit, color in zip(
-        panels, ("character", "byte"), ("#3b6ea5", "#c8553d"), strict=True
-    ):
+    for axes, (unit, color) in zip(panels, COLORS.items(), strict=True):
         costs = [[getattr(row, f"per_{unit}") for row in scripts[name]] for name in names]
         axes.barh(labels, [_mean(group) for group in costs], color=color, alpha=0.45)
         for place, group in enumerate(costs):

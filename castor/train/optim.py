@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from castor.core.ranges import AMOUNT, COUNT, MEMORY, POSITIVE, SHARE
 from castor.models.layers import turned
 
 PLAIN = ("norm", "table", "embedding", "kernel", "position")  # leaves that are not matrix products
@@ -27,6 +28,9 @@ class WarmupStableDecay:
     warmup: float = 0.03
     decay: float = 0.4
     floor: float = 0.02
+
+    def __post_init__(self) -> None:
+        SHARE.check(self, "warmup", "decay", "floor")
 
     def at(self, peak: float, steps: int) -> Rate:
         rise, fall = max(1.0, self.warmup * steps), max(1.0, self.decay * steps)
@@ -48,6 +52,9 @@ class Cosine:
 
     warmup: float = 0.03
     floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        SHARE.check(self, "warmup", "floor")
 
     def at(self, peak: float, steps: int) -> Rate:
         rise = max(1.0, self.warmup * steps)
@@ -75,6 +82,11 @@ class AdamW:
     clip: float = 1.0  # largest global norm of the gradient
     schedule: Schedule = WarmupStableDecay()
 
+    def __post_init__(self) -> None:
+        AMOUNT.check(self, "peak_lr", "decay")
+        MEMORY.check(self, "b1", "b2")
+        POSITIVE.check(self, "clip")
+
     def transform(self, steps: int) -> optax.GradientTransformation:
         rate = self.schedule.at(self.peak_lr, steps)
         return optax.chain(
@@ -92,6 +104,10 @@ class Adafactor:
     peak_lr: float = 1e-2
     clip: float = 1.0
     schedule: Schedule = WarmupStableDecay()
+
+    def __post_init__(self) -> None:
+        AMOUNT.check(self, "peak_lr")
+        POSITIVE.check(self, "clip")
 
     def transform(self, steps: int) -> optax.GradientTransformation:
         rate = self.schedule.at(self.peak_lr, steps)
@@ -116,6 +132,12 @@ class Muon:
     b2: float = 0.98
     clip: float = 1.0  # of AdamW's part
     schedule: Schedule = WarmupStableDecay()
+
+    def __post_init__(self) -> None:
+        AMOUNT.check(self, "peak_lr", "decay")
+        MEMORY.check(self, "momentum", "b1", "b2")
+        COUNT.check(self, "iterations")
+        POSITIVE.check(self, "clip")
 
     def transform(self, steps: int) -> optax.GradientTransformation:
         rate = self.schedule.at(self.peak_lr, steps)

@@ -10,21 +10,42 @@ from typing import Literal
 
 import castor
 from castor.checkpoint import Keep
-from castor.core.recipe import flat
+from castor.core.ranges import AMOUNT, COUNT, MEMORY, Range
+from castor.core.recipe import digest, flat
 from castor.data.mixture import Mixture
+from castor.data.pack import LEAST
 from castor.models.image_codec import CodecConfig
 from castor.models.sizes import ModelConfig
+from castor.tokens.learn import FEWEST
 from castor.train.optim import Muon, Optimizer
 
-FREE = ("log_every", "save_every", "keep", "workers")  # what is learned does not depend on these
+# What is learned does not depend on these.
+FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers")
+
+MOST_ROWS = 2**16  # pictures of 64 x 64 pixels, at most: 0.8 GB of them
+MOST_TOKENS = 2**24  # of one batch, whose arrays take 28 bytes a token: 0.5 GB
+MOST_IDS = 2**20  # four times the largest vocabularies that are in use
+
+ROWS = Range(f"from 1 to {MOST_ROWS:,}", lambda x: 1 <= x <= MOST_ROWS)
+SEED = Range("from 0 to 4,294,967,295", lambda x: 0 <= x < 2**32)  # what a key of JAX holds
+LENGTH = Range(f"{LEAST} or more, for text to find room", lambda x: x >= LEAST)
+IDS = Range(f"from {FEWEST} to {MOST_IDS:,}", lambda x: FEWEST <= x <= MOST_IDS)
 
 
 @dataclass(frozen=True)
 class LearnVocab:
-    """A vocabulary of `size` text ids, learned from the mixture's own texts, by their shares."""
+    """A vocabulary of `size` text ids, learned from the mixture's own texts, by their shares.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
 
     size: int = 2048
     characters: int = 3_000_000  # of text to learn from, at most
+
+    def __post_init__(self) -> None:
+        IDS.check(self, "size")
+        COUNT.check(self, "characters")
 
 
 @dataclass(frozen=True)
@@ -72,15 +93,14 @@ class Run:
     keep: Keep = Keep()
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rows", "accumulate", "log_every", "eval_batches", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
+        COUNT.check(self, "steps", "accumulate", "log_every", "eval_batches", "save_every")
+        ROWS.check(self, "rows")
+        SEED.check(self, "seed")
+        MEMORY.check(self, "ema")
         if self.eval_every < 0:
             raise ValueError(f"eval_every={self.eval_every} must be 0 (never) or more")
         if self.rows % self.accumulate:
             raise ValueError(f"rows={self.rows} cannot be cut into accumulate={self.accumulate}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema} must be 0 (none) or more, and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +110,10 @@ class CodecRecipe(Run):
     model: CodecConfig = CodecConfig()
     absolute: float = 0.1  # weight of the absolute error beside the squared one
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        AMOUNT.check(self, "absolute")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Run):
@@ -97,6 +121,9 @@ class Recipe(Run):
 
     `model.vocab` is set from the vocabulary. `capacity` is how many slots of each kind of signal
     a row of `length` tokens has; documents that need more are left out.
+
+    Raises:
+        ValueError: a number is out of its range, or a row or a batch is too long.
     """
 
     model: ModelConfig
@@ -108,13 +135,32 @@ class Recipe(Run):
     start: str | None = None  # a checkpoint or run whose weights are the first ones
     workers: int = 1  # processes that make batches; 0 = the training process itself
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        LENGTH.check(self, "length")
+        AMOUNT.check(self, "capacity", "z_loss", "workers")
+        if self.length > self.model.context:
+            raise ValueError(
+                f"length={self.length} is more than model.context={self.model.context}; lower it, "
+                "or raise model.context first"
+            )
+        if self.rows * self.length > MOST_TOKENS:
+            raise ValueError(
+                f"rows={self.rows} of length={self.length} are {self.rows * self.length:,} tokens "
+                f"in one batch, and {MOST_TOKENS:,} are the most; lower rows or length"
+            )
+
+
+def name_of(run: Run) -> str:
+    """Twelve hexadecimal digits that two recipes share if the same comes out of them."""
+    return digest(run, leave_out=FREE)
+
 
 def differences(one: Run, other: Run) -> list[str]:
     """In words, what two recipes would learn differently."""
-    left, right = flat(one), flat(other)
-    paths = [p for p in {**left, **right} if not set(FREE) & set(p.split("."))]
+    left, right = flat(one, leave_out=FREE), flat(other, leave_out=FREE)
     return [
         f"{p} is {left.get(p, 'absent')} and not {right.get(p, 'absent')}"
-        for p in paths
+        for p in {**left, **right}
         if left.get(p, "absent") != right.get(p, "absent")
     ]

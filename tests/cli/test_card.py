@@ -10,12 +10,13 @@ from castor.checkpoint import Checkpoint, load
 from castor.cli.answering import SHIPPED
 from castor.cli.card import BEGIN, END, NAME, card, filled
 from castor.cli.machine import MACHINE
-from castor.core.recipe import digest, override, to_json
+from castor.core.recipe import override, to_json
+from castor.data.mixture import Mixture, Stage
 from castor.evals.metrics import Estimate
 from castor.evals.report import as_json
 from castor.evals.run import Outcome
 from castor.recipes import RECIPES
-from castor.train.recipe import CodecRecipe, Recipe
+from castor.train.recipe import CodecRecipe, Recipe, name_of
 
 MACHINERY = {"processor": "Abacus", "cores": "2", "devices": "1 x cpu", "jax": "0.12"}
 SUMS = Outcome("sums", "arithmetic", "share", "higher", 9, Estimate(0.5, 0.4, 0.6), None, None, 3)
@@ -38,9 +39,10 @@ def run(tmp_path: Path) -> Path:
 def test_a_card_says_how_the_model_was_made(found: Checkpoint, run: Path) -> None:
     text = card(found, run=run, scores=None)
     assert text.startswith("# tiny\n")
-    assert digest(RECIPES["tiny"]) in text
-    assert f"{RECIPES['tiny'].steps:,} steps of 2,048 tokens, 60 minutes" in text
-    assert "Abacus, 2 cores, jax 0.12" in text
+    assert name_of(RECIPES["tiny"]) in text
+    where = "Abacus, 2 cores, jax 0.12 |"
+    assert f"{RECIPES['tiny'].steps:,} steps of 2,048 tokens, 60 minutes on {where}" in text
+    assert "codec" in text and text.count("Abacus") == 1  # nobody says where that was made
     assert "castor train tiny" in text
     assert "What it scores" not in text
 
@@ -54,6 +56,8 @@ def test_a_card_says_what_was_set(found: Checkpoint, run: Path) -> None:
     assert "`castor train tiny --data DIR --out RUN`" in again(replace(tiny, log_every=3))
     longer = override(replace(tiny, steps=9_000), "model.width=256")
     assert "train tiny --set steps=9000 --set model.width=256 --data" in again(longer)
+    stem = override(replace(tiny, start="a b"), "model.image.stem=8,16")
+    assert "--set model.image.stem=8,16 --set start='a b' --data" in again(stem)
     fewer = replace(tiny, mixture=replace(tiny.mixture, parts=tiny.mixture.parts[:1]))
     assert "train recipe.json --data" in again(fewer)
     assert "train recipe.json --data" in again(replace(tiny, name="my own"))
@@ -64,6 +68,17 @@ def test_shares_of_the_sources_add_up(found: Checkpoint, run: Path) -> None:
     shares = [float(row[1][:-2]) for row in rows if row[0].startswith("| playground/")]
     assert len(shares) == len(RECIPES["tiny"].mixture.parts)
     assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_shares_are_those_of_the_whole_run(found: Checkpoint, run: Path) -> None:
+    tiny = RECIPES["tiny"]
+    first, second = tiny.mixture.parts[:2]
+    early = Stage(0.75, {first.source.name: 1.0, second.source.name: 0.0})
+    parts = (replace(first, share=0.4), replace(second, share=0.6))
+    staged = replace(tiny, steps=100, mixture=Mixture(parts, stages=(early,)))
+    text = card(replace(found, recipe=to_json(staged)), run=run, scores=None)
+    assert f"| {first.source.name} | 85.0 % |" in text  # 3/4 of all of it, and 1/4 of 0.4
+    assert f"| {second.source.name} | 15.0 % |" in text
 
 
 def test_what_may_not_be_shipped_is_named(found: Checkpoint, run: Path) -> None:
@@ -81,7 +96,9 @@ def test_scores_stand_between_marks_with_the_machine_they_are_from(
     text = card(found, run=run, scores=scores)
     assert BEGIN in text and END in text
     assert "| sums | 50.0 % | 40.0 to 60.0 | 9 |" in text
-    assert "seed 3; Abacus" in text
+    marked = text[text.index(BEGIN) : text.index(END)]
+    assert "Trained: 60 minutes on Abacus, 2 cores, jax 0.12. Scored: Abacus" in marked
+    assert "jax 0.12, seed 3." in marked
 
 
 def test_scores_of_another_form_are_refused(found: Checkpoint, run: Path) -> None:

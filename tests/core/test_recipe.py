@@ -191,3 +191,12 @@ def test_pretty_indents_what_is_inside() -> None:
     assert text.startswith("Run\n  note: ")
     assert "\n  optimizer: Slow\n    peak_lr: 0.001\n" in text
     assert "\n  parts:\n    0: Part\n      name: books\n" in text
+
+
+def test_fields_that_are_left_out_change_no_digest_wherever_they_are() -> None:
+    noted = Run(note="again", optimizer=Fast(decay=1.0))
+    assert digest(noted, leave_out=("note", "decay")) == digest(
+        Run(optimizer=Fast()), leave_out=("note", "decay")
+    )
+    assert digest(noted, leave_out=("note",)) != digest(Run(), leave_out=("note",))
+    assert "optimizer.decay" not in flat(noted, leave_out=("decay",))

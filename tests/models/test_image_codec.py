@@ -183,6 +183,12 @@ def test_weights_have_the_shapes_that_the_configuration_says() -> None:
         ({"width": 30, "heads": 4}, "not a multiple of"),
         ({"patch": 7}, "patch=7 must be even"),
         ({"side": 60}, "side=60 is not a multiple of patch=8"),
+        ({"levels": (1000,) * 4}, "make 1,000,000,000,000 codes; ids have 32 bits"),
+        ({"heads": 0}, "CodecConfig.heads=0 must be 1 or more"),
+        ({"fine": 0}, "CodecConfig.fine=0 must be 1 or more"),
+        ({"side": 0}, "CodecConfig.side=0 must be 1 or more"),
+        ({"blocks": (1, 2, -2, 2)}, r"CodecConfig.blocks=\(1, 2, -2, 2\) must each be 0 or more"),
+        ({"encoder_layers": -1}, "CodecConfig.encoder_layers=-1 must be 0 or more"),
     ],
 )
 def test_impossible_shapes_are_refused(change: dict, message: str) -> None:

@@ -1,5 +1,7 @@
 import math
 import os
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from castor.models import sizes
 from castor.models.decoder import init
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import TINY, AudioConfig, ImageConfig, Layer, ModelConfig
 
 GOLDENS = Path(__file__).parent / "goldens"
 NAMES = ["TINY", "MINI", "DEMO", "DEMO_LARGE", "NANO_1", "NANO_2", "PRO", "ULTRA"]
@@ -56,3 +58,81 @@ def test_layers_that_do_not_fill_the_pattern_are_refused():
     with pytest.raises(ValueError, match="layers=3 is not a multiple of the pattern's 2"):
         pattern = (sizes.Layer(), sizes.Layer(rope_base=1e6))
         ModelConfig(layers=3, width=8, hidden=8, heads=4, head_width=2, pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *(({name: 0}, f"ModelConfig.{name}=0 must be 1 or more")
+          for name in ("layers", "width", "hidden", "heads", "head_width", "kv_heads")),
+        ({"layers": -1}, "ModelConfig.layers=-1 must be 1 or more"),
+        ({"vocab": 0}, "ModelConfig.vocab=0 must be from 1 to 2,147,483,647"),
+        ({"context": 2**31}, "ModelConfig.context=2147483648 must be from 1 to 2,147,483,647"),
+        ({"head_width": 7}, "ModelConfig.head_width=7 must be even"),
+        ({"pattern": ()}, "ModelConfig.pattern=() must name at least one Layer"),
+    ],
+)  # fmt: skip
+def test_a_decoder_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        replace(TINY, **change)
+
+
+def test_a_layer_that_turns_by_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="Layer.rope_base=0 must be above 0"):
+        Layer(rope_base=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *(({name: 0}, f"ImageConfig.{name}=0 must be 1 or more")
+          for name in ("patch", "pool", "width", "heads", "side", "detail", "slots",
+                       "frame_slots")),
+        ({"least": -5}, "ImageConfig.least=-5 must be 1 or more"),
+        ({"halo": -1}, "ImageConfig.halo=-1 must be 0 or more"),
+        ({"layers": -1}, "ImageConfig.layers=-1 must be 0 or more"),
+        ({"stem": (0, 8)}, "ImageConfig.stem=(0, 8) must each be 1 or more"),
+        ({"stem": (1,)}, "ImageConfig.stem=(1,) must be the channels of two convolutions, or ()"),
+        ({"width": 5}, "ImageConfig.width=5 is not a multiple of heads=3"),
+        ({"heads": 7}, "ImageConfig.width=192 is not a multiple of heads=7"),
+        ({"patch": 7}, "patch=7 and halo=4 make windows of 15 pixels, and stem=(48, 96) reads an"),
+        ({"halo": 1}, "make windows of 10 pixels, and stem=(48, 96) reads an even number, 12 or"),
+    ],
+)  # fmt: skip
+def test_an_image_encoder_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        ImageConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *(({name: 0}, f"AudioConfig.{name}=0 must be 1 or more")
+          for name in ("width", "heads", "slots")),
+        ({"layers": -1}, "AudioConfig.layers=-1 must be 0 or more"),
+        ({"channels": (0, 8)}, "AudioConfig.channels=(0, 8) must each be 1 or more"),
+        ({"mels": -1}, "AudioConfig.mels=-1 must be 4 or more, since two convolutions halve them"),
+        ({"heads": 64}, "AudioConfig.width=192 is not a multiple of 2 * heads=128"),
+    ],
+)  # fmt: skip
+def test_an_audio_encoder_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        AudioConfig(**change)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        ImageConfig(halo=2),
+        ImageConfig(patch=12, halo=0),
+        ImageConfig(patch=7, halo=0, stem=()),
+        ImageConfig(patch=1, halo=0, stem=(), heads=192, least=1),
+    ],
+)
+def test_the_smallest_windows_that_are_allowed_make_weights(image: ImageConfig) -> None:
+    assert all(math.prod(s) or s[0] == 0 for s in tree(replace(TINY, image=image)).values())
+
+
+def test_the_fewest_mel_bins_that_are_allowed_make_weights() -> None:
+    audio = AudioConfig(mels=4, slots=1, width=2, heads=1)
+    assert all(math.prod(s) or s[0] == 0 for s in tree(replace(TINY, audio=audio)).values())

@@ -23,7 +23,7 @@ NOWHERE = Path("no data is needed")
 
 TEXT = Recipe(
     name="small",
-    model=ModelConfig(layers=2, width=32, hidden=64, heads=2, head_width=16, context=64),
+    model=ModelConfig(layers=2, width=32, hidden=64, heads=2, head_width=16, context=160),
     vocab=LearnVocab(size=400, characters=20_000),
     mixture=Mixture((Part(Playground("sums"), 1.0), Part(Playground("sums", ("de",)), 0.5))),
     optimizer=Muon(),

@@ -178,3 +178,24 @@ def test_muon_moves_matrices_by_its_own_rule_and_the_rest_by_adams() -> None:
     adam = AdamW(peak_lr=0.1, decay=0.0, clip=1e9, schedule=constant)
     expected = updates(adam.transform(9), weights, gradients)
     np.testing.assert_allclose(after["embedding"], expected["embedding"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "sentence"),
+    [
+        *((kind, {"peak_lr": -1}, "peak_lr=-1 must be 0 or more")
+          for kind in (AdamW, Adafactor, Muon)),
+        *((kind, {"clip": 0}, "clip=0 must be above 0") for kind in (AdamW, Adafactor, Muon)),
+        *((kind, {"decay": -1}, "decay=-1 must be 0 or more") for kind in (AdamW, Muon)),
+        *((kind, {name: 1.0}, f"{name}=1.0 must be 0 or more, and below 1")
+          for kind in (AdamW, Muon) for name in ("b1", "b2")),
+        (Muon, {"momentum": -0.1}, "momentum=-0.1 must be 0 or more, and below 1"),
+        (Muon, {"iterations": -1}, "iterations=-1 must be 1 or more"),
+        *((kind, {name: -3}, f"{name}=-3 must be from 0 to 1")
+          for kind in (WarmupStableDecay, Cosine) for name in ("warmup", "floor")),
+        (WarmupStableDecay, {"decay": 1.5}, "decay=1.5 must be from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_its_range_is_refused(kind: type, change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__}.{sentence}"):
+        kind(**change)

@@ -64,11 +64,33 @@ def test_a_path_leads_from_here_or_else_beside_the_package(
         ("precision=int8", "Recipe.precision takes bfloat16 or float32; got 'int8'"),
         ("optimizer=Lion", "Recipe.optimizer takes AdamW or Adafactor or Muon; got 'Lion'"),
         ("path=x", "Recipe has no field 'path'; it has"),
+        ("rows=1e12", "Recipe.rows=1000000000000 must be from 1 to 65,536"),
+        ("seed=-1", "Recipe.seed=-1 must be from 0 to 4,294,967,295"),
+        ("workers=-1", "Recipe.workers=-1 must be 0 or more"),
+        ("z_loss=-1", "Recipe.z_loss=-1.0 must be 0 or more"),
+        ("capacity.image=-1", "Recipe.capacity={'image': -1} must each be 0 or more"),
+        ("length=-3", "Recipe.length=-3 must be 8 or more, for text to find room"),
+        ("length=129", "length=129 is more than model.context=128; lower it, or raise model"),
+        ("model.context=31", "length=32 is more than model.context=31"),
+        ("vocab.size=1e12", "LearnVocab.size=1000000000000 must be from 324 to 1,048,576"),
+        ("vocab.size=323", "LearnVocab.size=323 must be from 324"),
+        ("vocab.characters=0", "LearnVocab.characters=0 must be 1 or more"),
     ],
 )
 def test_a_number_out_of_range_is_refused(change: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         override(RUN, change)
+
+
+def test_a_batch_that_no_memory_holds_is_refused() -> None:
+    longer = replace(RUN, model=replace(TINY, context=2**20), rows=16, length=2**20)
+    with pytest.raises(ValueError, match="rows=32 of length=1048576 are 33,554,432 tokens in one"):
+        replace(longer, rows=32)
+
+
+def test_a_codec_that_rewards_errors_is_refused() -> None:
+    with pytest.raises(ValueError, match="CodecRecipe.absolute=-0.1 must be 0 or more"):
+        CodecRecipe(name="c", steps=5, rows=2, mixture=SUMS, absolute=-0.1)
 
 
 def test_every_recipe_of_the_package_survives_json() -> None:
