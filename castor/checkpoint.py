@@ -59,6 +59,42 @@ class CodecCheckpoint:
 
 
 @dataclass(frozen=True)
+class VocabHead:
+    """Which vocabulary the weights were trained with."""
+
+    digest: str
+    codes: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """What `config.json` says of a model, a codec or both.
+
+    Raises:
+        ValueError: something is missing.
+    """
+
+    castor: int
+    step: int
+    loss: float | None
+    files: dict[str, str]  # digests by path
+    model: ModelConfig | None = None
+    vocab: VocabHead | None = None
+    codec: CodecConfig | None = None
+
+    def __post_init__(self) -> None:
+        if (self.model is None) != (self.vocab is None):
+            raise ValueError("it names a model without its vocabulary, or the other way round")
+        if self.model is None and self.codec is None:
+            raise ValueError("it names neither a model nor a codec")
+        model = () if self.model is None else (WEIGHTS, VOCAB)
+        codec = () if self.codec is None else (CODEC,)
+        for name in (*model, *codec, RECIPE):
+            if name not in self.files:
+                raise ValueError(f"it has no digest of {name}")
+
+
+@dataclass(frozen=True)
 class Keep:
     """Which checkpoints of a run stay: the newest ones, and those of the lowest held-out loss."""
 
@@ -133,21 +169,20 @@ def load(path: Path) -> Checkpoint:
             the newest good checkpoint of the same run.
     """
     folder, head = _opened(path)
-    if "model" not in head:
+    config, codec = head.model, head.codec
+    if config is None or head.vocab is None:
         raise ValueError(f"{folder} holds a codec but no model")
-    config = from_json(ModelConfig, head["model"])
-    codec = None if head.get("codec") is None else _load_codec(folder, head)
-    vocab = Vocab.load(folder / VOCAB, codes=head["vocab"]["codes"])
+    vocab = Vocab.load(folder / VOCAB, codes=head.vocab.codes)
     if vocab.size != config.vocab:
         raise ValueError(f"{folder}: the model has {config.vocab} ids, its vocabulary {vocab.size}")
     return Checkpoint(
         model=_unpacked(folder / WEIGHTS, partial(init, config)),
         config=config,
         vocab=vocab,
-        codec=codec,
+        codec=None if codec is None else (_load_codec(folder, codec), codec),
         recipe=json.loads((folder / RECIPE).read_text()),
-        step=head["step"],
-        loss=head["loss"],
+        step=head.step,
+        loss=head.loss,
     )
 
 
@@ -158,11 +193,11 @@ def load_codec(path: Path) -> CodecCheckpoint:
         ValueError: there is none, or it is damaged, as in `load`.
     """
     folder, head = _opened(path)
-    if head.get("codec") is None:
+    config = head.codec
+    if config is None:
         raise ValueError(f"{folder} holds no codec")
-    codec, config = _load_codec(folder, head)
     recipe = json.loads((folder / RECIPE).read_text())
-    return CodecCheckpoint(codec, config, recipe, head["step"], head["loss"])
+    return CodecCheckpoint(_load_codec(folder, config), config, recipe, head.step, head.loss)
 
 
 def resume[T](run: Path, *, fresh: T) -> T:
@@ -232,48 +267,50 @@ def damage(folder: Path) -> str | None:
     Every byte is read. This guards against accidents, not against someone who rewrites
     `config.json` too.
     """
+    if folder.is_file():
+        return f"it is a file; name the directory that holds {HEAD}"
     if not folder.is_dir():
         return "there is no such directory"
     try:
-        head = json.loads((folder / HEAD).read_text())
-        version, files, vocab = head["castor"], head["files"], head.get("vocab")
+        data = json.loads((folder / HEAD).read_text())
+        version = data.get("castor") if isinstance(data, dict) else None
+        if isinstance(version, int) and version != FORMAT:
+            return f"it is of format {version}, and this version of Castor reads {FORMAT}"
+        head = from_json(Head, data)
     except FileNotFoundError:
         return f"it has no {HEAD}, so it is no checkpoint of Castor's"
-    except (ValueError, KeyError, TypeError):
-        return f"its {HEAD} is not one that Castor wrote"
-    if version != FORMAT:
-        return f"it is of format {version}, and this version of Castor reads {FORMAT}"
-    for name, digest in files.items():
+    except ValueError as error:
+        return f"its {HEAD} is not one that Castor wrote ({error})"
+    for name, digest in head.files.items():
         file = folder / name
         if not file.exists():
             return f"{name} is missing"
-        if name == VOCAB and vocab:
-            found = hashlib.sha256(file.read_bytes() + str(vocab["codes"]).encode()).hexdigest()
-            if found[:12] != vocab["digest"]:
+        if name == VOCAB and head.vocab is not None:
+            found = hashlib.sha256(file.read_bytes() + str(head.vocab.codes).encode()).hexdigest()
+            if found[:12] != head.vocab.digest:
                 return (
                     f"{name} is another vocabulary ({found[:12]}) than the one that the weights "
-                    f"were trained with ({vocab['digest']})"
+                    f"were trained with ({head.vocab.digest})"
                 )
         if _digest(file) != digest:
             return f"{name} is not what was saved (truncated or changed)"
     return None
 
 
-def _opened(path: Path) -> tuple[Path, dict[str, Any]]:
+def _opened(path: Path) -> tuple[Path, Head]:
     """The folder that a path means, found whole, and its head."""
     folder = newest(path) or path
     reason = damage(folder)
     if reason is None:
-        return folder, json.loads((folder / HEAD).read_text())
+        return folder, from_json(Head, json.loads((folder / HEAD).read_text()))
     others = (p for p in reversed(checkpoints(folder.parent)) if p != folder and not damage(p))
     good = next(others, None)
     advice = f"; the newest good checkpoint beside it is {good}" if good else ""
     raise ValueError(f"{folder} cannot be loaded: {reason}{advice}")
 
 
-def _load_codec(folder: Path, head: dict[str, Any]) -> tuple[Codec, CodecConfig]:
-    config = from_json(CodecConfig, head["codec"])
-    return _unpacked(folder / CODEC, partial(init_codec, config)), config
+def _load_codec(folder: Path, config: CodecConfig) -> Codec:
+    return _unpacked(folder / CODEC, partial(init_codec, config))
 
 
 def _named(tree: Any) -> dict[str, Any]:

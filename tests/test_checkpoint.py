@@ -195,6 +195,25 @@ def state_lost(folder: Path) -> None:
     shutil.rmtree(folder / "state")
 
 
+def edited(*names: str, value: Any = None) -> Callable[[Path], None]:
+    """A harm: what stands at these names in the head is another value, or gone."""
+
+    def harm(folder: Path) -> None:
+        head = inner = json.loads((folder / "config.json").read_text())
+        for name in names[:-1]:
+            inner = inner[name]
+        inner[names[-1]] = value
+        if value is None:
+            del inner[names[-1]]
+        (folder / "config.json").write_text(json.dumps(head))
+
+    return harm
+
+
+def scalar(folder: Path) -> None:
+    (folder / "config.json").write_text("5")
+
+
 DAMAGES = [
     (truncated, "weights.safetensors is not what was saved"),
     (flipped, "codec.safetensors is not what was saved"),
@@ -204,6 +223,21 @@ DAMAGES = [
     (other_vocabulary, r"vocab.model is another vocabulary \(.{12}\) than the one"),
     (future, "it is of format 99, and this version of Castor reads 1"),
     (state_lost, "state/.* is missing"),
+    (scalar, "its config.json is not one that Castor wrote"),
+    (edited("files", value=[]), r"not one that Castor wrote \(Head.files takes dict.*got \[\]"),
+    (edited("files", value={}), "it has no digest of weights.safetensors"),
+    *(
+        (edited("files", name), f"not one that Castor wrote .it has no digest of {name}")
+        for name in ("weights.safetensors", "vocab.model", "codec.safetensors", "recipe.json")
+    ),
+    (edited("step"), r"Head needs \['step'\]"),
+    (edited("loss"), r"Head needs \['loss'\]"),
+    (edited("loss", value="low"), "Head.loss takes float or none; got 'low'"),
+    (edited("vocab"), "it names a model without its vocabulary, or the other way round"),
+    (edited("vocab", value=5), "Head.vocab takes VocabHead or none; got 5"),
+    (edited("vocab", "codes"), r"VocabHead needs \['codes'\]"),
+    (edited("model", "heads", value=0), "ModelConfig.heads=0 must be 1 or more"),
+    (edited("codec", "heads", value=0), "CodecConfig.heads=0 must be 1 or more"),
 ]
 
 
@@ -215,7 +249,7 @@ def test_what_is_damaged_is_refused_and_the_newest_good_one_named(
         save(tmp_path, replace(whole, step=step), state={"n": jnp.int32(step)})
     harm(tmp_path / "step_000004")
     truncated(tmp_path / "step_000003")
-    sentence = f"step_000004 cannot be loaded: {reason}.*newest good checkpoint beside it is .*2$"
+    sentence = f"step_000004 cannot be loaded: .*{reason}.*newest good checkpoint beside it is .*2$"
     for path in (tmp_path, tmp_path / "step_000004"):
         with pytest.raises(ValueError, match=sentence):
             load(path)
@@ -234,6 +268,9 @@ def test_a_damaged_checkpoint_without_good_ones_is_refused_alone(
 def test_what_is_not_there_is_refused(tmp_path: Path, whole: Checkpoint) -> None:
     with pytest.raises(ValueError, match="there is no such directory"):
         load(tmp_path / "nowhere")
+    (tmp_path / "notes.md").write_text("# A model")
+    with pytest.raises(ValueError, match="notes.md cannot be loaded: it is a file; name the dir"):
+        load(tmp_path / "notes.md")
     with pytest.raises(ValueError, match="no checkpoint of Castor's"):
         load(tmp_path)
     assert whole.codec is not None
@@ -243,6 +280,14 @@ def test_what_is_not_there_is_refused(tmp_path: Path, whole: Checkpoint) -> None
     model = save(tmp_path, replace(whole, codec=None))
     with pytest.raises(ValueError, match="holds no codec"):
         load_codec(model)
+
+
+def test_a_head_that_names_nothing_is_refused(tmp_path: Path, whole: Checkpoint) -> None:
+    path = save(tmp_path, replace(whole, codec=None))
+    for name in ("model", "vocab"):
+        edited(name)(path)
+    with pytest.raises(ValueError, match="it names neither a model nor a codec"):
+        load(path)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path, whole: Checkpoint) -> None:
