@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from castor.cli.flags import Verbs, add_verb, count, data_flag, model_flag
+from castor.cli.flags import Verbs, add_verb, count, count_from_one, data_flag, model_flag
 
 if TYPE_CHECKING:
     from castor.evals.run import Outcome
@@ -24,9 +24,12 @@ def add(verbs: Verbs) -> None:
     model_flag(verb)
     data_flag(verb)
     verb.add_argument(
-        "--limit", metavar="N", type=count, help="at most N problems of each, drawn by --seed"
+        "--limit",
+        metavar="N",
+        type=count_from_one,
+        help="at most N problems of each, drawn by --seed",
     )
-    verb.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
+    verb.add_argument("--seed", metavar="N", type=count, default=0, help="default: 0")
     verb.add_argument(
         "--json", action="store_true", help="print JSON: figures, model, machine, seed"
     )

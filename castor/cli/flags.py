@@ -105,6 +105,13 @@ def count(text: str) -> int:
     return number
 
 
+def count_from_one(text: str) -> int:
+    """A whole number, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
+
 def positive_or_zero(text: str) -> float:
     """A number, not negative."""
     number = float(text)
@@ -122,8 +129,8 @@ def share(text: str) -> float:
 
 
 def side_by_side(text: str) -> tuple[int, int]:
-    """Two whole numbers with an x between them: "8x8"."""
+    """Two whole numbers, 1 or more, with an x between them: "8x8"."""
     high, _, wide = text.partition("x")
-    if not (high.isdecimal() and wide.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not two whole numbers such as 8x8")
+    if not (high.isdecimal() and wide.isdecimal() and int(high) and int(wide)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two whole numbers above 0, such as 8x8")
     return int(high), int(wide)

@@ -35,7 +35,9 @@ def _stored(path: Path) -> Recipe | CodecRecipe:
         raise ValueError(f"there is no recipe {str(path)!r}; there is {', '.join(RECIPES)}")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{file} holds no recipe: that is a JSON object, not {data!r:.40}")
     kind = Recipe if "length" in data else CodecRecipe
     return from_json(kind, data)

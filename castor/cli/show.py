@@ -1,6 +1,7 @@
 """`castor show`: the numbers behind a name: a recipe, a part of one, a size, a checkpoint."""
 
 import argparse
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +39,23 @@ def run(arguments: argparse.Namespace) -> None:
     """Find what is meant, and print it.
 
     Raises:
-        ValueError: nothing has that name.
+        ValueError: nothing has that name, or --set is given for what is no recipe.
     """
     from castor.checkpoint import newest
     from castor.cli.recipes import chosen, sizes
 
     what, how = arguments.what, {"tree": arguments.tree, "mesh": arguments.mesh}
-    if what in sizes():
-        show_values(sizes()[what])
-        show_weights(sizes()[what], **how)
-    elif newest(Path(what)) is not None:
-        show_checkpoint(Path(what), **how)
-    elif arguments.field:
-        show_field(chosen(what, arguments.set), arguments.field)
+    size, folder = sizes().get(what), newest(Path(what))
+    if arguments.set and (size or folder):
+        kind = "a size" if size else "a checkpoint"
+        raise ValueError(f"--set changes a recipe, and {what} is {kind}; leave --set out")
+    if arguments.field:
+        show_field(size or chosen(str(folder or what), arguments.set), arguments.field)
+    elif size:
+        show_values(size)
+        show_weights(size, **how)
+    elif folder:
+        show_checkpoint(folder, **how)
     else:
         show_recipe(chosen(what, arguments.set), **how)
 
@@ -60,8 +65,7 @@ def show_recipe(
 ) -> None:
     """Values, mixture and weights; a model's codec is told in a line."""
     from castor.cli.screen import in_words
-    from castor.core.recipe import digest
-    from castor.train.recipe import CodecRecipe, Recipe
+    from castor.train.recipe import CodecRecipe, Recipe, name_of
 
     show_values(recipe, leave_out=("mixture.", "codec."))
     show_mixture(recipe.mixture)
@@ -72,11 +76,11 @@ def show_recipe(
         print(f", {in_words(recipe.steps * recipe.rows * recipe.length)} tokens in all", end="")
         if isinstance(recipe.codec, CodecRecipe):
             print(f", after {recipe.codec.steps:,} steps of the codec {recipe.codec.name}", end="")
-    print(f"; digest {digest(recipe)}")
+    print(f"; digest {name_of(recipe)}")
 
 
-def show_field(recipe: "Recipe | CodecRecipe", path: str) -> None:
-    """One part of a recipe.
+def show_field(settings: "Recipe | CodecRecipe | ModelConfig", path: str) -> None:
+    """One part of a recipe or a size.
 
     Raises:
         ValueError: it has no such part.
@@ -84,24 +88,35 @@ def show_field(recipe: "Recipe | CodecRecipe", path: str) -> None:
     from castor.core.recipe import pretty
     from castor.data.mixture import Mixture
 
-    value: Any = recipe
+    value: Any = settings
+    place = type(settings).__name__
     for name in path.split("."):
-        inner = value[int(name)] if isinstance(value, tuple) else getattr(value, name, None)
-        if inner is None:
-            raise ValueError(f"{type(value).__name__} has nothing at {name!r}")
-        value = inner
+        known = members(value)
+        if name not in known:
+            names = f"0 to {len(value) - 1}" if isinstance(value, tuple) else ", ".join(known)
+            there = f"it has {names}" if known else f"it is {value}"
+            raise ValueError(f"{place} has nothing at {name!r}; {there}")
+        value, place = known[name], f"{place}.{name}"
     if isinstance(value, Mixture):
         show_mixture(value)
     else:
-        print(pretty(value) if hasattr(value, "__dataclass_fields__") else value)
+        print(pretty(value) if is_dataclass(value) else value)
 
 
-def show_checkpoint(path: Path, *, tree: bool, mesh: tuple[int, int] | None) -> None:
+def members(value: Any) -> dict[str, Any]:
+    """What --set would name within a value: fields, numbers of a tuple, keys of a dict."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, tuple):
+        return {str(number): member for number, member in enumerate(value)}
+    return value if isinstance(value, dict) else {}
+
+
+def show_checkpoint(folder: Path, *, tree: bool, mesh: tuple[int, int] | None) -> None:
     """Where it comes from, what is in it, and its weights."""
-    from castor.checkpoint import load, load_codec, newest
+    from castor.checkpoint import load, load_codec
     from castor.cli.screen import in_bytes
 
-    folder = newest(path) or path
     found = load(folder) if (folder / "weights.safetensors").exists() else load_codec(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     loss = "" if found.loss is None else f", held-out loss {found.loss:.4f}"

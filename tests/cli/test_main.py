@@ -11,7 +11,7 @@ import pytest
 
 import castor.cli
 from castor.cli import main, parser, sentence
-from castor.cli.flags import Verbs, count, positive_or_zero, share, side_by_side
+from castor.cli.flags import Verbs, count, count_from_one, positive_or_zero, share, side_by_side
 from castor.cli.reference import reference, walk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +127,7 @@ def test_readme_and_docs_name_only_verbs_and_flags_that_exist() -> None:
     ("kind", "text", "value"),
     [
         (count, "3", 3),
+        (count_from_one, "1", 1),
         (positive_or_zero, "0.5", 0.5),
         (share, "1", 1.0),
         (side_by_side, "8x4", (8, 4)),
@@ -139,11 +140,22 @@ def test_values_of_flags_are_read(kind, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "text"),
     [(count, "-1"), (positive_or_zero, "-0.1"), (positive_or_zero, "inf"), (share, "0"),
-     (share, "1.1"), (side_by_side, "8"), (side_by_side, "axb")],
+     (share, "1.1"), (side_by_side, "8"), (side_by_side, "axb"), (side_by_side, "0x1"),
+     (count_from_one, "0"), (count_from_one, "-1"), (count_from_one, "x")],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(kind, text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(text)):
         kind(text)
+
+
+def test_a_benchmark_of_no_problems_is_wrong_usage(capsys) -> None:
+    for flag, message in (
+        ("--limit=0", "--limit: '0' is not a whole number, 1 or more"),
+        ("--seed=-1", "--seed: -1 is negative"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["eval", "sums", flag])
+        assert message in capsys.readouterr().err
 
 
 def templates() -> list[str]:
@@ -164,7 +176,8 @@ def test_the_messages_that_the_faq_answers_exist() -> None:
     headings = re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
     ours = "\n".join([*templates(), (ROOT / "Makefile").read_text(encoding="utf-8")])
     ours = ours.replace('" \\\n\t\t"', " ")  # a sentence over two lines of a recipe
-    others = ("ERROR:", "Training starts", "The scores differ")  # pip's, and no messages at all
+    # pip's, and no messages at all
+    others = ("ERROR:", "Training starts", "A GPU is there", "The scores differ")
     for heading in headings:
         if heading.startswith(others):
             continue

@@ -34,6 +34,13 @@ def test_a_field_alone_can_be_shown(capsys) -> None:
     assert shown(capsys, "tiny", "optimizer").startswith("Muon\n  peak_lr: ")
     assert "playground/sums" in shown(capsys, "tiny", "mixture")
     assert shown(capsys, "tiny", "mixture.parts.0.share").strip() == "0.16"
+    assert shown(capsys, "tiny", "capacity.image").strip() == "96"
+    assert shown(capsys, "tiny", "start").strip() == "None"
+
+
+def test_a_field_of_a_size_or_of_a_checkpoints_recipe_can_be_shown(untrained: Path, capsys) -> None:
+    assert shown(capsys, "TINY", "image").startswith("ImageConfig\n  patch: 8\n")
+    assert shown(capsys, str(untrained), "optimizer").startswith("Muon\n  peak_lr: ")
 
 
 def test_a_size_can_be_shown_weight_by_weight(capsys) -> None:
@@ -52,7 +59,12 @@ def test_a_checkpoint_shows_its_step_and_vocabulary(untrained: Path, capsys) -> 
     ("argv", "message"),
     [
         (["tny"], "there is no recipe 'tny'; there is tiny, demo"),
-        (["tiny", "optimiser"], "Recipe has nothing at 'optimiser'"),
+        (["tiny", "optimiser"], "Recipe has nothing at 'optimiser'; it has name, steps, "),
+        (["tiny", "mixture.parts.99"], "Recipe.mixture.parts has nothing at '99'; it has 0 to 8"),
+        (["tiny", "mixture.parts.x"], "Recipe.mixture.parts has nothing at 'x'; it has 0 to 8"),
+        (["tiny", "capacity.video"], "Recipe.capacity has nothing at 'video'; it has image, audio"),
+        (["tiny", "steps.x"], "Recipe.steps has nothing at 'x'; it is 2200"),
+        (["TINY", "--set", "width=8"], "--set changes a recipe, and TINY is a size; leave --set"),
         (["tiny", "--set", "optimiser=AdamW"], "Recipe has no field 'optimiser'; it has ["),
     ],
 )
@@ -61,10 +73,26 @@ def test_what_is_not_there_is_refused(argv: list[str], message: str, capsys) -> 
     assert message in capsys.readouterr().err
 
 
-def test_a_damaged_recipe_file_is_refused(tmp_path: Path, capsys) -> None:
-    (tmp_path / "recipe.json").write_text("{")
+def test_changes_of_a_checkpoint_are_refused(untrained: Path, capsys) -> None:
+    assert main(["show", str(untrained), "optimizer", "--set", "steps=9"]) == 1
+    assert f"{untrained} is a checkpoint; leave --set out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "recipe.json is no JSON (Expecting"),
+        (b"\x89PNG", "recipe.json is no JSON ('utf-8' codec"),
+        (b"5", "recipe.json holds no recipe: that is a JSON object, not 5"),
+        (b'"length"', "recipe.json holds no recipe: that is a JSON object, not 'length'"),
+    ],
+)
+def test_a_damaged_recipe_file_is_refused(
+    content: bytes, message: str, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "recipe.json").write_bytes(content)
     assert main(["show", str(tmp_path)]) == 1
-    assert "recipe.json is no JSON" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_shapes_are_those_of_the_weights() -> None:
