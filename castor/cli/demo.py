@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from castor.cli.flags import Verbs, add_verb, model_flag
 
 if TYPE_CHECKING:
-    from castor.core.content import Document
+    from castor.core.content import Document, Part
 
 HERE = Path(__file__).resolve().parent.parent
 PLACES = (HERE / "examples", HERE.parent / "examples")  # installed from a wheel; a clone
@@ -95,25 +96,34 @@ def read(path: Path) -> list["Example"]:
     from castor.core.wire import from_wire
 
     examples: list[Example] = []
+    places: dict[bytes, str] = {}
+
+    def resolve(uri: str) -> bytes:
+        data = read_bytes(f"{path.parent}/{uri}")
+        places[data] = str(path.parent / uri)
+        return data
+
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            record = json.loads(text)
-            document = from_wire(record, resolve=lambda uri: read_bytes(f"{path.parent}/{uri}"))
+            document = from_wire(json.loads(text), resolve=resolve)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
         if len(document.turns) < 2 or document.turns[-1].role != "model":
             raise ValueError(f"{path}, line {number}: an example ends with the model's answer")
-        *asked, answer = [shown(turn["parts"], path.parent) for turn in record["contents"]]
+        turns = [turn.parts for turn in document.turns if turn.role != "system"]
+        *asked, answer = [[shown(part, places) for part in parts] for parts in turns]
         lines = [f"you:       {line}" for parts in asked for line in parts]
         examples.append(Example(document, lines, "  ".join(answer)))
     return examples
 
 
-def shown(parts: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Words as they are, media by the paths of their files."""
-    names = [
-        str(folder / part["fileData"]["fileUri"]) if "fileData" in part else str(part["text"])
-        for part in parts
-    ]
-    here = Path.cwd()
-    return [str(Path(n).relative_to(here)) if n.startswith(f"{here}/") else n for n in names]
+def shown(part: "Part", places: Mapping[bytes, str]) -> str:
+    """Words as they are; media by the place of their file or, without one, by kind."""
+    from castor.core.content import Media, Text
+
+    if isinstance(part, Text):
+        return part.text
+    if not isinstance(part, Media):
+        return f"[{type(part).__name__.lower()} {part.name}]"
+    place = places.get(part.data, f"[{part.mime}]")
+    return place.removeprefix(f"{Path.cwd()}/")
