@@ -22,7 +22,8 @@ def read_bytes(path: Path | str) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the slice reaches past the end of the file.
+        ValueError: the slice reaches past the end of the file, or a package is wanting that opens
+            such a URL.
     """
     cut = SLICE.fullmatch(str(path))
     if cut is None:
@@ -41,7 +42,12 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def write_atomic(path: Path | str, data: bytes) -> None:
-    """Write bytes beside the place, then rename: readers see the old file or the new one."""
+    """Write bytes beside the place, then rename: readers see the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+        ValueError: a package is wanting that opens such a URL.
+    """
     if "://" in str(path):
         with _opened(str(path), "wb") as stream:  # object stores show whole objects only
             stream.write(data)
@@ -97,7 +103,10 @@ def folder_aside(path: Path) -> Generator[Path]:
 
 def _opened(path: str, mode: str) -> AbstractContextManager[BinaryIO]:
     if "://" in path:
-        return fsspec.open(path, mode)
+        try:
+            return fsspec.open(path, mode)
+        except ImportError as error:  # it names the package that is wanting
+            raise ValueError(f"{path} cannot be opened: {error}") from None
     return cast(BinaryIO, open(path, mode))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import fsspec
@@ -85,6 +86,20 @@ def test_buckets_are_read_and_written_like_files() -> None:
     assert read_bytes("memory://bucket/a.bin") == b"0123456789"
     assert read_bytes("memory://bucket/a.bin#2,3") == b"234"
     assert fsspec.filesystem("memory").exists("/bucket/a.bin")
+
+
+@pytest.mark.parametrize(
+    ("address", "package"), [("s3://bucket/a.png", "s3fs"), ("gs://bucket/a.png", "gcsfs")]
+)
+def test_a_bucket_whose_package_is_wanting_is_refused(
+    address: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    sentence = f"{address} cannot be opened: .*nstall {package}"
+    with pytest.raises(ValueError, match=sentence):
+        read_bytes(address)
+    with pytest.raises(ValueError, match=sentence):
+        write_atomic(address, b"")
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
