@@ -62,10 +62,8 @@ def sampling(arguments: argparse.Namespace, model: Engine, *, draw: bool = False
 
     With `draw` the answer is one picture; without, it may hold pictures if the model can draw.
     """
-    base = Sampling(max_tokens=256, pictures="never" if model.codec is None else "allowed")
-    if draw:
-        height, width = grid = getattr(arguments, "grid", (8, 8))
-        base = replace(DRAWING, grid=grid, max_tokens=height * width + 8)
+    plain = Sampling(max_tokens=256, pictures="never" if model.codec is None else "allowed")
+    base = DRAWING if draw else plain
     names = (field.name for field in fields(Sampling))
     given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
     stop = {"stop": tuple(given["stop"])} if "stop" in given else {}

@@ -8,9 +8,8 @@ from castor.cli.flags import Verbs, add_group, add_verb, count, data_flag, set_f
 
 if TYPE_CHECKING:
     from castor.core.content import Media
-    from castor.tokens.render import Codes
-
-PATCH = 8  # pixels of a drawn picture along a side of one code
+    from castor.tokens.render import Codes, Draw
+    from castor.train.recipe import CodecRecipe, StoredCodec
 
 
 def add(verbs: Verbs) -> None:
@@ -46,11 +45,8 @@ def show(arguments: argparse.Namespace) -> None:
     import tempfile
     from functools import partial
 
-    import numpy as np
-
     from castor.cli.recipes import chosen
     from castor.core.files import write_atomic
-    from castor.core.media import open_image
     from castor.data.loader import Loader
     from castor.data.show import page
     from castor.models.modality import perceive
@@ -61,10 +57,6 @@ def show(arguments: argparse.Namespace) -> None:
     if isinstance(recipe, CodecRecipe):
         raise ValueError(f"{recipe.name} learns from pictures alone; name the recipe of a model")
 
-    def draw(media: "Media") -> "Codes":
-        height, width = open_image(media.data, media.mime).shape[:2]
-        return np.zeros((height // PATCH, width // PATCH), np.int32)
-
     with tempfile.TemporaryDirectory() as aside:
         vocab = vocabulary(recipe, data=arguments.data, out=Path(aside), codes=1)
     loader = Loader(
@@ -72,7 +64,7 @@ def show(arguments: argparse.Namespace) -> None:
         data=arguments.data,
         vocab=vocab,
         see=partial(perceive, config=recipe.model),
-        draw=draw,
+        draw=None if recipe.codec is None else _blanks(recipe.codec),
         rows=recipe.rows,
         length=recipe.length,
         capacity=recipe.capacity,
@@ -82,3 +74,21 @@ def show(arguments: argparse.Namespace) -> None:
     html = page(loader, count=arguments.count, title=recipe.name)
     write_atomic(arguments.out, html.encode())
     print(f"wrote {arguments.out}: {len(recipe.mixture.parts)} sources")
+
+
+def _blanks(codec: "CodecRecipe | StoredCodec") -> "Draw":
+    """As many codes as the codec would make of a picture, without making them."""
+    import numpy as np
+
+    from castor.checkpoint import load_codec
+    from castor.core.media import open_image
+    from castor.train.recipe import CodecRecipe, stored
+
+    made = isinstance(codec, CodecRecipe)
+    patch = codec.model.patch if made else load_codec(stored(codec.path)).config.patch
+
+    def draw(media: "Media") -> "Codes":
+        height, width = open_image(media.data, media.mime).shape[:2]
+        return np.zeros((height // patch, width // patch), np.int32)
+
+    return draw

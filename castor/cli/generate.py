@@ -32,7 +32,10 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--system", metavar="TEXT", default="", help="instructions before the prompt")
     verb.add_argument("--draw", action="store_true", help="answer with a picture and nothing else")
     verb.add_argument(
-        "--grid", metavar="HxW", type=side_by_side, default=(8, 8), help="codes of a drawn picture"
+        "--grid",
+        metavar="HxW",
+        type=side_by_side,
+        help="codes of a drawn picture (default: as many as the codec was trained on)",
     )
     verb.add_argument(
         "--json", action="store_true", help="print the answer in the Gemini API's form"

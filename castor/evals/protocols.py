@@ -20,9 +20,7 @@ from castor.sample.engine import Engine, Reply
 
 ANSWER = Sampling(max_tokens=48)
 THOUGHT = Sampling(max_tokens=160)
-DRAWING = Sampling(  # [ours]
-    pictures="only", grid=(8, 8), max_tokens=72, temperature=0.3, top_p=0.9, guidance=1.2
-)
+DRAWING = Sampling(pictures="only", temperature=0.3, top_p=0.9, guidance=1.2)  # [ours]
 
 
 def answers(engine: Engine, problems: Sequence[Problem]) -> list[Mark]:

@@ -37,8 +37,8 @@ class ImageEncoder:
     """Windows to slot states; `stem` is one matrix where a model is encoder-free."""
 
     stem: Stem | Array
-    x_table: Array  # [side, W]
-    y_table: Array  # [side, W]
+    x_table: Array  # [side*pool, W]
+    y_table: Array  # [side*pool, W]
     blocks: EncoderBlock  # leaves are [layers, ...]
     norm: Array  # [W]
     out: Array  # [W, D]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +29,11 @@ class Sampling:
     frequency_penalty: float = 0.0  # taken for each time it was said, -2 to 2
     repetition_penalty: float = 1.0  # divides a positive logit of it, multiplies a negative one
     stop: tuple[str, ...] = ()  # the reply ends before the first of these
-    max_tokens: int = 128  # with pictures="only" and a grid, room is made for the whole picture
+    max_tokens: int = 128  # with pictures="only", a picture is whole unless its grid is free
     seed: int = 0
     pictures: Pictures = "never"
-    grid: tuple[int, int] | None = (8, 8)  # codes of a drawn picture; None = the model decides
+    # Codes of a drawn picture. None = as the codec was trained, "free" = the model decides.
+    grid: tuple[int, int] | Literal["free"] | None = None
     guidance: float = 0.0  # classifier-free guidance of picture codes; 0 or 1 = off
 
     def __post_init__(self) -> None:

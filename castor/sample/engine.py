@@ -246,7 +246,13 @@ class Engine:
     def _law(self, sampling: Sampling) -> Rules:
         if sampling.pictures != "never" and self.codec is None:
             raise ValueError("this model cannot draw: it has no picture codec")
-        return rules(self.vocab, pictures=sampling.pictures, grid=sampling.grid)
+        return rules(self.vocab, pictures=sampling.pictures, grid=self._grid(sampling))
+
+    def _grid(self, sampling: Sampling) -> tuple[int, int] | None:
+        if self.codec is None or sampling.grid == "free":
+            return None
+        side = self.codec[1].side // self.codec[1].patch
+        return sampling.grid or (side, side)
 
     def _refuse_long(self, length: int) -> None:
         if length > self.config.context:

@@ -119,7 +119,7 @@ class Session:
         wanted, left = self._sampling.max_tokens, self._config.context - length
         if self._sampling.pictures == "only":
             picture = int(self._law.picture_ids)
-            wanted = picture + 1 if self._sampling.grid else wanted
+            wanted = wanted if self._sampling.grid == "free" else picture + 1
             if min(wanted, left) < picture:
                 raise ValueError(
                     f"a picture takes {picture} tokens or more; there are {min(wanted, left)} "

@@ -12,7 +12,7 @@ from castor.core.batch import Batch
 from castor.core.content import Document, Media, Text, Turn
 from castor.core.media import open_image, ppm
 from castor.models import decoder
-from castor.models.image_codec import CodecConfig
+from castor.models.image_codec import CodecConfig, init_codec
 from castor.models.sizes import ModelConfig
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine, Reply
@@ -112,8 +112,19 @@ def test_only_a_picture_is_one_picture_of_the_grid_whatever_max_tokens_is(engine
     assert reply.finish == "stop" and reply.ids[-1] == Control.END
 
 
+@pytest.mark.parametrize("patch", [8, 16])
+def test_a_picture_is_as_large_as_those_that_the_codec_was_trained_on(engine, patch):
+    shape = CodecConfig(patch=patch, levels=(4, 4), width=16, heads=1, side=64)
+    codec = (init_codec(shape, jax.random.key(0)), shape)
+    drawer = Engine(engine._model, config=engine._shape, vocab=engine.vocab, codec=codec)
+    reply = drawer.reply([Document.of("a fox")], Sampling(pictures="only"))[0]
+    (picture,) = reply.turn.parts
+    assert open_image(picture.data, picture.mime).shape == (64, 64, 3)
+    assert len(reply.ids) == (64 // patch) ** 2 + 5  # begin, two sides, end of picture and of turn
+
+
 def test_a_free_grid_fits_into_what_is_left(engine):
-    sampling = Sampling(temperature=1.0, max_tokens=8, pictures="only", grid=None)
+    sampling = Sampling(temperature=1.0, max_tokens=8, pictures="only", grid="free")
     for reply in engine.reply([Document.of("a fox")] * 8, sampling):
         (picture,) = reply.turn.parts
         height, width, _ = open_image(picture.data, picture.mime).shape
@@ -271,7 +282,7 @@ def test_a_prompt_that_fills_the_context_leaves_no_room_for_a_reply(engine):
         text += "1"
     with pytest.raises(ValueError, match="a reply needs some of them"):
         engine.reply([Document.of(text)], WARM)
-    with pytest.raises(ValueError, match="a picture takes 68 tokens or more; there are 1 left"):
+    with pytest.raises(ValueError, match="a picture takes 8 tokens or more; there are 1 left"):
         engine.reply([Document.of(text[:-1])], Sampling(pictures="only"))
 
 
