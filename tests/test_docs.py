@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from castor.cli import parser
+from castor.cli.recipes import chosen
 from castor.core.media import png
+from castor.data.folders import Jsonl
+from castor.data.mixture import Part
 from castor.evals.suite import held_out
 
-PAGE = Path(__file__).parents[1] / "docs" / "extend.md"
+DOCS = Path(__file__).parents[1] / "docs"
 NAMES = """
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +34,8 @@ from castor.evals.benchmark import Benchmark
 @pytest.fixture
 def defined() -> dict[str, Any]:
     """What the code on the page on extensions defines, from top to bottom."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    page = (DOCS / "extend.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 2
     names: dict[str, Any] = {"held_out": unwrap(held_out)}  # `SourceSpec` does not name Receipts
     exec("\n".join([NAMES, *blocks]), names)
@@ -47,3 +53,11 @@ def test_the_source_and_the_benchmark_of_the_page_work(
     (problem,) = defined["RECEIPTS"].problems(tmp_path)
     assert problem.answer == "3.50"
     assert problem.prompt.turns[0].parts[1].text == "How much is due?"
+
+
+def test_the_command_of_the_page_learns_from_a_folder_of_ones_own() -> None:
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^castor (train .*?)^```", page, re.DOTALL | re.MULTILINE)
+    given = parser().parse_args(shlex.split(command.replace("\\\n", "")))
+    recipe = chosen(given.recipe, given.set)
+    assert (recipe.name, recipe.mixture.parts) == ("mine", (Part(Jsonl("mine"), 1.0),))

@@ -1,8 +1,8 @@
 """The formats that people bring: JSONL Documents with media beside them, texts, and pairs of a
 medium and its words.
 
-A split is a record's field "split", or the name of its file or folder: "train" or "eval". A plain
-folder without such names is for training.
+A record is for training unless its field "split" or, without one, the name of its file or folder
+says that it is for evaluation.
 """
 
 import json
@@ -30,9 +30,9 @@ WORDS = ("text", "caption", "captions", "transcript", "sentence", "title")
 class Jsonl:
     """A .jsonl file of Documents, or a folder of such files, with their media beside them.
 
-    A line is a Document's wire JSON with a field "split"; a file named train.jsonl or eval.jsonl
-    needs none. `fileData` names files relative to the line's own, "FILE#OFFSET,LENGTH" for a
-    slice. With `fills`, the documents are text that packing may cut anywhere.
+    A line is a Document's wire JSON. `fileData` names files relative to the line's own,
+    "FILE#OFFSET,LENGTH" for a slice. With `fills`, the documents are text that packing may cut
+    anywhere.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Jsonl:
         files = sorted(place.rglob("*.jsonl")) if place.is_dir() else [place]
         if not files:
             raise ValueError(f"{place} holds no .jsonl file")
-        lines = [line for file in files for line in _lines(file, split)]
+        lines = [line for f in files for line in _lines(f, split, named=_split_of(f, place))]
         if not lines:
             raise ValueError(f"{place} has no line for the split {split!r}")
         return Lines(self.name, lines, fills=self.fills)
@@ -262,9 +262,8 @@ def _is(path: Path, kind: str, stem: str) -> bool:
     return path.stem == stem and (mime.startswith(f"{kind}/") or moving)
 
 
-def _lines(path: Path, split: Split) -> Iterator[tuple[Path, int, int]]:
+def _lines(path: Path, split: Split, *, named: Split) -> Iterator[tuple[Path, int, int]]:
     """Where the lines of a split begin: file, line number, offset in bytes."""
-    named = path.stem if path.stem in ("train", "eval") else None
     offset, offsets = 0, []
     with path.open("rb") as file:
         for line in file:
@@ -274,8 +273,7 @@ def _lines(path: Path, split: Split) -> Iterator[tuple[Path, int, int]]:
         found = record.get("split", named)
         if not isinstance(found, str):
             raise ValueError(
-                f'{path}, line {number}: the document has no "split"; write "train" or "eval", '
-                "or name the file train.jsonl or eval.jsonl"
+                f'{path}, line {number}: "split" is {found!r}; write "train", "eval" or nothing'
             )
         if (found == "train") == (split == "train"):
             yield path, number, offsets[number - 1]

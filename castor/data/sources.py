@@ -6,8 +6,7 @@ from castor.data.images import Cifar10, EasyVqa, Emoji, Nlvr, Omniglot
 from castor.data.playground import Playground
 from castor.data.research import Flickr1k, Sroie, TabMwp
 from castor.data.sounds import Esc10, Fsdd, ReadSpeech
-from castor.data.tasks import RESEARCH as NOT_SHIPPED
-from castor.data.tasks import TextTask
+from castor.data.tasks import NOT_SHIPPED, TextTask
 from castor.data.texts import Books, Corpus
 
 SourceSpec = (

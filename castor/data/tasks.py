@@ -1,5 +1,5 @@
 """Training splits of published text tasks as dialogues: questions with worked answers,
-instructions, translations and function calls. Some are research only; see `RESEARCH`.
+instructions, translations and function calls. Some are research only; see `NOT_SHIPPED`.
 """
 
 import ast
@@ -30,7 +30,7 @@ Set = Literal[
     "toolcalls",
     "preferred",
 ]
-RESEARCH = ("multi30k", "alpaca", "toolcalls", "preferred")  # not for weights that are shipped
+NOT_SHIPPED = ("multi30k", "alpaca", "toolcalls", "preferred")  # not for weights that are shipped
 EVAL_ONE_IN = 50
 LANGUAGES = {"cs": "Czech", "de": "German", "fr": "French"}
 _SPEAKERS: dict[str, Role] = {

@@ -60,6 +60,18 @@ def test_lines_go_to_the_split_that_they_or_their_file_name(tmp_path: Path) -> N
     assert (len(train), len(evaluation)) == (1, 2)
 
 
+@pytest.mark.parametrize("name", ["eval/x.jsonl", "test.jsonl", "deep/dev/x.jsonl"])
+def test_lines_without_a_split_are_for_training_unless_a_name_says_otherwise(
+    name: str, tmp_path: Path
+) -> None:
+    lines(tmp_path / "own/docs.jsonl", asked({"text": "a"}))
+    lines(tmp_path / "own" / name, asked({"text": "b"}), asked({"text": "c"}) | {"split": "train"})
+    for split, wanted in (("train", {"a", "c"}), ("eval", {"b"})):
+        source = Jsonl("own").open(tmp_path, split)
+        said = {source.document(i, RNG).turns[0].parts for i in range(len(source))}
+        assert said == {(Text(text),) for text in wanted}
+
+
 def test_the_pictures_of_model_turns_are_found(tmp_path: Path) -> None:
     document = Document.of(Media("image/png", RED), "Again").then("Here", Media("image/png", RED))
     lines(tmp_path / "train.jsonl", to_wire(document))
@@ -67,9 +79,9 @@ def test_the_pictures_of_model_turns_are_found(tmp_path: Path) -> None:
     assert [picture.data for picture in source.pictures()] == [RED]
 
 
-def test_a_line_without_a_split_is_refused_with_what_to_write(tmp_path: Path) -> None:
-    lines(tmp_path / "docs.jsonl", asked({"text": "a"}) | {"split": "train"}, asked({"text": "b"}))
-    with pytest.raises(ValueError, match='docs.jsonl, line 2: the document has no "split"'):
+def test_a_split_that_is_no_word_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    lines(tmp_path / "docs.jsonl", asked({"text": "a"}), asked({"text": "b"}) | {"split": 1})
+    with pytest.raises(ValueError, match='docs.jsonl, line 2: "split" is 1; write "train", "eval"'):
         Jsonl("docs.jsonl").open(tmp_path, "train")
 
 

@@ -29,3 +29,9 @@ def test_the_page_on_data_names_the_same_licences() -> None:
     for spec, terms in LICENCES.items():
         if terms not in (RESEARCH, "made by Castor"):
             assert any(f"`{spec.__name__}`" in row and terms in row for row in rows), spec
+
+
+def test_the_page_on_data_names_every_place_and_licence_of_the_texts() -> None:
+    (row,) = [line for line in PAGE.read_text().splitlines() if "`Corpus(part)`" in line]
+    places = {pattern.split("/")[0] for found in Corpus.where.values() for pattern in found}
+    assert [name for name in (*places, *TEXTS.values()) if name not in row] == []
