@@ -1,11 +1,16 @@
-"""What benchmarks share: a peer in a process of its own, and which machine this is."""
+"""What benchmarks share: a peer in a process of its own, and what is printed beside figures."""
 
 import json
 import os
-import platform
 import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from castor.cli.machine import about
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -45,14 +50,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def hardware() -> str:
-    """The processor's name and how many of its cores there are."""
-    return f"{_processor()}, {cores()} cores"
+def conditions(*packages: str, seed: int, peer: dict[str, str] | None = None) -> dict[str, Any]:
+    """What figures were obtained with and on: the seed, the machine, and the versions of these
+    packages and of the peer's."""
+    return {
+        "seed": seed,
+        "machine": about(),
+        "cores_used": cores(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "versions": {name: version(name) for name in packages} | (peer or {}),
+    }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
+def spread(values: Sequence[float], *, digits: int) -> dict[str, float]:
+    """The median of repetitions, the lowest of them and the highest."""
+    figures = {"median": np.median(values), "lowest": min(values), "highest": max(values)}
+    return {name: round(float(figure), digits or None) for name, figure in figures.items()}

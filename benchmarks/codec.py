@@ -4,23 +4,23 @@
 
 Unseen emoji and drawn scenes, and unseen photos where DIR has them, reduced to the side that the
 codec is trained on. For each: the signal-to-noise ratio of a picture (mean over pictures; and of
-the mean error, which is lower), how many codes occur, and their perplexity. The sheet shows
-pictures above what the codec made of them. CHECKPOINT is a checkpoint or a run.
+the mean error, which is lower), how many codes occur, and their perplexity; with --json, also the
+milliseconds that a picture takes. The sheet shows pictures above what the codec made of them.
+CHECKPOINT is a checkpoint or a run. Nothing is compared.
 """
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterable
 from functools import partial
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from beside import conditions, spread
 from jaxtyping import Int32, UInt8
 
 from castor.checkpoint import load_codec
@@ -37,6 +37,7 @@ MOST = 400  # pictures of one set
 SHOWN = 12  # of each set on the sheet
 EDGE = 4  # white pixels between pictures of the sheet
 ZOOM = 2
+SEED = 0
 
 Pixels = UInt8[np.ndarray, "n s s 3"]
 
@@ -46,8 +47,8 @@ class Coded(NamedTuple):
 
     back: Pixels
     codes: Int32[np.ndarray, "n h w"]
-    encode_ms: float  # for one picture, the least of all batches
-    decode_ms: float
+    encode_ms: list[float]  # for one picture, by each batch
+    decode_ms: list[float]
 
 
 def main() -> None:
@@ -74,8 +75,7 @@ def main() -> None:
         "codes": config.codes,
         "codes_used": len(np.unique(everything)),
         "sets": rows,
-        "cores": os.cpu_count(),
-        "jax": version("jax"),
+        **conditions("jaxlib", "numpy", "pillow", seed=SEED),
     }
     print(json.dumps(record) if given.json else table(record))
     if given.sheet:
@@ -91,7 +91,7 @@ def unseen(data: Path, side: int) -> dict[str, Pixels]:
     }
     if (data / "image/flickr1k").is_dir():
         photos = Flickr1k(side=4 * side).open(data, "eval")
-        chance = np.random.default_rng(0)  # of captions, which are not looked at
+        chance = np.random.default_rng(SEED)  # of captions, which are not looked at
         documents = (photos.document(i, chance) for i in range(len(photos)))
         seen = (part for d in documents for part in d.turns[0].parts if isinstance(part, Media))
         found["photos"] = opened(seen, side)
@@ -116,7 +116,9 @@ def there_and_back(codec: Codec, pixels: Pixels, *, config: CodecConfig) -> Code
     """All pictures through the codec in batches of one size, timed."""
     encode = partial(encode_pictures, config=config)
     decode = partial(decode_pictures, config=config)
-    backs, codes, encode_s, decode_s = [], [], [], []
+    backs, codes, encode_ms, decode_ms = [], [], [], []
+    blank = np.zeros((ROWS, *pixels.shape[1:]), np.uint8)
+    jax.block_until_ready(decode(codec, np.asarray(encode(codec, blank))))  # compiles
     for start in range(0, len(pixels), ROWS):
         group = pixels[start : start + ROWS]
         full = np.zeros((ROWS, *pixels.shape[1:]), np.uint8)
@@ -125,15 +127,14 @@ def there_and_back(codec: Codec, pixels: Pixels, *, config: CodecConfig) -> Code
         ids = np.asarray(encode(codec, full))
         encoded = time.perf_counter()
         back = np.asarray(decode(codec, ids))
-        decode_s.append(time.perf_counter() - encoded)
-        encode_s.append(encoded - began)
+        decode_ms.append(1e3 * (time.perf_counter() - encoded) / ROWS)
+        encode_ms.append(1e3 * (encoded - began) / ROWS)
         backs.append(back[: len(group)])
         codes.append(ids[: len(group)])
-    milliseconds = (round(1e3 * min(times) / ROWS, 2) for times in (encode_s, decode_s))
-    return Coded(np.concatenate(backs), np.concatenate(codes), *milliseconds)
+    return Coded(np.concatenate(backs), np.concatenate(codes), encode_ms, decode_ms)
 
 
-def numbers(pixels: Pixels, coded: Coded, *, config: CodecConfig) -> dict[str, float]:
+def numbers(pixels: Pixels, coded: Coded, *, config: CodecConfig) -> dict[str, object]:
     """What is printed about one set."""
     difference = coded.back.astype(np.float64) - pixels
     errors = np.maximum((difference**2).mean((1, 2, 3)), 1e-3)
@@ -145,8 +146,8 @@ def numbers(pixels: Pixels, coded: Coded, *, config: CodecConfig) -> dict[str, f
         "psnr_of_mean_error_db": round(float(10 * np.log10(255**2 / errors.mean())), 2),
         "codes_used": int((counts > 0).sum()),
         "perplexity": round(float(np.exp(-(shares * np.log(shares)).sum())), 1),
-        "encode_ms": coded.encode_ms,
-        "decode_ms": coded.decode_ms,
+        "encode_ms": spread(coded.encode_ms, digits=2),
+        "decode_ms": spread(coded.decode_ms, digits=2),
     }
 
 
@@ -159,6 +160,8 @@ def table(record: dict) -> str:
         lines.append(" ".join(f"{value:>13}" for value in (name, *(row[head] for head in heads))))
     share = record["codes_used"] / record["codes"]
     lines.append(f"{record['codes_used']} of {record['codes']} codes used in all ({share:.1%})")
+    beside = record["machine"] | record["versions"] | {"seed": record["seed"]}
+    lines.append(", ".join(f"{name} {value}" for name, value in beside.items()))
     return "\n".join(lines)
 
 

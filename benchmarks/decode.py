@@ -13,17 +13,15 @@ Prints one JSON object.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from itertools import product
 
 import jax
 import numpy as np
-from beside import Peer, cores, hardware
+from beside import Peer, conditions, cores, spread
 
 from castor.cli.recipes import sizes
 from castor.core.content import Document
@@ -36,6 +34,7 @@ from castor.tokens.vocab import Control
 
 CODES = 1000
 PROMPT, NEW = 32, 128
+SEED = 0
 DTYPES = ("float32", "bfloat16")
 Side = Callable[[int], float]  # rows to seconds
 
@@ -50,12 +49,12 @@ def main() -> None:
     size = sizes()[given.size]
     ours = _engines(size)
     sides: dict[str, Side] = {d: partial(_reply, ours[d]) for d in DTYPES}
-    versions = {name: version(name) for name in ("jax", "jaxlib")}
+    versions: dict[str, str] = {}
     if given.peer:
         names = ("layers", "width", "hidden", "heads", "kv_heads", "head_width", "vocab")
         shape = {name: getattr(size, name) for name in names} | {"prompt": PROMPT, "new": NEW}
         peer = Peer(given.peer, "hf_decode.py", shape)
-        versions |= peer.hello["versions"]
+        versions = peer.hello["versions"]
         for dtype, threads in product(DTYPES, sorted({1, cores()})):
             sides[f"peer {dtype} {threads}"] = partial(_ask, peer, dtype=dtype, threads=threads)
     record = {
@@ -65,10 +64,7 @@ def main() -> None:
         "new_tokens": NEW,
         "runs": given.runs,
         "results": [_measure(sides, rows, given.runs) for rows in given.rows],
-        "seed": 0,
-        "hardware": hardware(),
-        "load_average": os.getloadavg()[0],
-        "versions": versions,
+        **conditions("jaxlib", seed=SEED, peer=versions),
     }
     print(json.dumps(record, indent=1))
 
@@ -78,30 +74,33 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 
 def _measure(sides: dict[str, Side], rows: int, runs: int) -> dict[str, object]:
-    """Median tokens a second of each side, all taking turns, and how many times the peer's best
-    ours is."""
+    """Tokens a second of each side, all taking turns, and how many times the peer's best ours is,
+    by the medians."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side(rows)  # compiles, or warms up
     for _ in range(runs):
         for name, side in sides.items():
             seconds[name].append(side(rows))
-    speed = {name: round(rows * NEW / float(np.median(taken))) for name, taken in seconds.items()}
+    speed = {
+        name: spread([rows * NEW / each for each in taken], digits=0)
+        for name, taken in seconds.items()
+    }
     found: dict[str, object] = {"rows": rows, "tokens_per_second": speed}
-    peers = [figure for name, figure in speed.items() if name not in DTYPES]
+    peers = [figures["median"] for name, figures in speed.items() if name not in DTYPES]
     if peers:
-        found["ratio"] = round(max(speed[d] for d in DTYPES) / max(peers), 2)
+        found["ratio"] = round(max(speed[d]["median"] for d in DTYPES) / max(peers), 2)
     return found
 
 
 def _engines(size: ModelConfig) -> dict[str, Engine]:
     """A decoder of that size with random weights, once in each type."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     letters = np.array(list("etaoinshrdlu"))
     words = ("".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(40_000))
     vocab = learn([" ".join(words)], size=size.vocab - CODES, codes=CODES)
     config = replace(size, image=None, audio=None)
-    model = jax.jit(partial(init, config))(jax.random.key(0))
+    model = jax.jit(partial(init, config))(jax.random.key(SEED))
     # An id whose logit is always 0 is never the largest of thousands: no reply ends early.
     quiet = model.decoder.embedding.at[Control.END].set(0.0)
     model = replace(model, decoder=replace(model.decoder, embedding=quiet))

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from beside import hardware
+from beside import conditions
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -59,9 +59,8 @@ def main() -> None:
         "what": str(given.out),
         "model": str(given.model or SHIPPED.name),
         "step": found.step,
-        "seed": given.seed,
         "sampling": {k: getattr(DRAWING, k) for k in ("temperature", "top_p", "guidance")},
-        "hardware": hardware(),
+        **conditions("jaxlib", seed=given.seed),
     }
     print(json.dumps(record, indent=1))
 

@@ -4,22 +4,21 @@
 
 Batches of 4,096 tokens in 16 rows. First in this process, to count processor time without waiting
 for anybody (with one BLAS thread, as worker processes have); then from worker processes beside the
-demo's training step, which uses every core. Prints one JSON object.
+demo's training step, which uses every core. Nothing is compared. Prints one JSON object.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import platform
 import time
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
 import jax
 import numpy as np
+from beside import conditions, spread
 
 from castor.core.content import Media, Text
 from castor.data.clips import Filmed
@@ -32,7 +31,7 @@ from castor.data.tasks import TextTask
 from castor.data.texts import Books, Corpus
 from castor.models.decoder import init
 from castor.models.modality import perceive
-from castor.recipes.demo import DEMO
+from castor.recipes.demo import CODEC, DEMO
 from castor.tokens.learn import learn
 from castor.tokens.vocab import Vocab
 from castor.train.objectives import next_token
@@ -52,6 +51,7 @@ MORE = (
     *(Playground(task) for task in get_args(Task)),
 )
 SOURCES = 35
+SEED = 0
 
 
 def main() -> None:
@@ -71,10 +71,8 @@ def main() -> None:
         **alone,
         **beside_training(loader, given.steps),
         "workers": given.workers,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "grain": version("grain"),
+        "steps": given.steps,
+        **conditions("grain", "numpy", "pillow", seed=SEED),
     }
     print(json.dumps(record))
 
@@ -94,7 +92,7 @@ def make(data: Path, *, steps: int, workers: int) -> Loader:
         rows=DEMO.rows,
         length=DEMO.length,
         capacity=DEMO.capacity,
-        seed=0,
+        seed=SEED,
         steps=steps,
         workers=workers,
     )
@@ -103,7 +101,7 @@ def make(data: Path, *, steps: int, workers: int) -> Loader:
 def vocabulary(data: Path) -> Vocab:
     """A small one, from some of the books."""
     books = Books().open(data, "train")
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     chosen = rng.choice(len(books), 600, replace=False)
     pages = (books.document(int(i), rng).turns[0].parts[0] for i in chosen)
     texts = [page.text for page in pages if isinstance(page, Text)]
@@ -112,50 +110,57 @@ def vocabulary(data: Path) -> Vocab:
 
 def blank_codes(media: Media) -> np.ndarray:
     """What a codec would make of any picture: its codes take no time to look up."""
-    return np.zeros((8, 8), np.int32)
+    side = CODEC.model.side // CODEC.model.patch
+    return np.zeros((side, side), np.int32)
 
 
-def in_this_process(loader: Loader, steps: int) -> dict[str, float]:
+def in_this_process(loader: Loader, steps: int) -> dict[str, object]:
     """Processor seconds of a batch: while media are decoded, and once they have been seen."""
     cold = _processor_time(loader, range(steps))
     warm = _processor_time(loader, range(steps))
-    packed = [loader.packed(step) for step in range(10)]
+    packed = [loader.packed(step) for step in range(min(10, loader.steps))]
     return {
-        "cpu_s_cold": round(cold, 4),
-        "cpu_s_warm": round(warm, 4),
+        "cpu_s_cold": {"mean": round(float(np.mean(cold)), 4), **spread(cold, digits=4)},
+        "cpu_s_warm": {"mean": round(float(np.mean(warm)), 4), **spread(warm, digits=4)},
         "full": round(float(np.mean([(p.batch.segments > 0).mean() for p in packed])), 4),
         "dropped": sum(sum(p.dropped.values()) for p in packed),
     }
 
 
-def _processor_time(loader: Loader, steps: range) -> float:
-    before = time.process_time()
+def _processor_time(loader: Loader, steps: range) -> list[float]:
+    """Processor seconds of each batch."""
+    times = [time.process_time()]
     for step in steps:
         loader.batch(step)
-    return (time.process_time() - before) / len(steps)
+        times.append(time.process_time())
+    return np.diff(times).tolist()
 
 
-def beside_training(loader: Loader, steps: int) -> dict[str, float]:
+def beside_training(loader: Loader, steps: int) -> dict[str, object]:
     """Seconds that training waits, and the memory of the processes that make its batches."""
     config = DEMO.model
     transform = DEMO.optimizer.transform(1000)
-    state = start(init(config, jax.random.key(0)), transform, key=jax.random.key(1), ema=0.0)
+    state = start(
+        init(config, jax.random.key(SEED)), transform, key=jax.random.key(SEED + 1), ema=0.0
+    )
     step = make_step(partial(next_token, config=config), transform, precision=DEMO.precision)
     batches = loader.iterate()
     state, _ = jax.block_until_ready(step(state, next(batches)))
-    began, waited, most = time.perf_counter(), 0.0, 0
+    taken: list[float] = []
+    waited, most = 0.0, 0
     for _ in range(steps):
         before = time.perf_counter()
         batch = next(batches)
-        waited += time.perf_counter() - before
+        begun = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch))
+        taken.append(time.perf_counter() - begun)
+        waited += begun - before
         pids = [worker.pid for worker in multiprocessing.active_children()]
         most = max(most, sum(_resident(pid) for pid in pids if pid is not None))
-    whole = time.perf_counter() - began
     batches.close()
     return {
-        "step_s": round((whole - waited) / steps, 4),
-        "wait_share": round(waited / whole, 5),
+        "step_s": spread(taken, digits=4),
+        "wait_share": round(waited / (waited + sum(taken)), 5),
         "workers_resident_mb": round(most / 1e6),
     }
 

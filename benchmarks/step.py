@@ -3,31 +3,35 @@
     python benchmarks/step.py [--peer .venv-peers/bin/python] [--steps 10] [--vocab 8192] [--demo]
 
 Width 256, 8 layers, multi-query attention, GeGLU, 8 rows of 512 positions, bfloat16, AdamW; every
-position is learned. With --peer the same step in PyTorch, eager and compiled, runs beside ours:
-each in a process of its own, taking turns step by step. Prints one JSON object.
+position is learned. With --demo, the decoder and the rows of the recipe `demo`. With --peer the
+same step in PyTorch, eager and compiled, runs beside ours: each in a process of its own, taking
+turns step by step. Prints one JSON object.
 """
 
 import argparse
 import json
-import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 
 import jax
 import numpy as np
-from beside import Peer, hardware
+from beside import Peer, conditions, spread
 
 from castor.core.batch import Batch
 from castor.models.decoder import init
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import DEMO, ModelConfig
 from castor.train.objectives import next_token
 from castor.train.optim import AdamW, Muon
 from castor.train.step import make_step, start
 
 OPTIMIZERS = {"AdamW": AdamW, "Muon": Muon}
+LARGER = ModelConfig(
+    layers=8, width=256, hidden=1024, heads=4, head_width=64, vocab=8192, context=512
+)
+SEED = 0
 Turn = Callable[[], dict[str, float]]  # one step: its seconds and the process's peak memory
 
 
@@ -35,19 +39,16 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=_Raw)
     flags.add_argument("--peer", metavar="PYTHON", help="of an environment that holds PyTorch")
     flags.add_argument("--steps", type=int, default=10)
-    flags.add_argument("--vocab", type=int, default=8192)
+    flags.add_argument("--vocab", type=int, help="ids, instead of the shape's own")
     flags.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="AdamW")
-    flags.add_argument("--demo", action="store_true", help="width 192, 5 layers, 16 rows of 256")
+    flags.add_argument("--demo", action="store_true", help="the shape of the recipe `demo`")
     given = flags.parse_args()
-    layers, width, hidden, heads, rows, length = (
-        (5, 192, 576, 3, 16, 256) if given.demo else (8, 256, 1024, 4, 8, 512)
-    )
-    config = ModelConfig(
-        layers, width, hidden, heads, head_width=64, vocab=given.vocab, context=length
-    )
+    size, rows = (DEMO, 16) if given.demo else (LARGER, 8)
+    config = replace(size, vocab=given.vocab or size.vocab, image=None, audio=None)
+    length = config.context
     ours = _steps(config, rows, length, given.optimizer)
     turns: dict[str, Turn] = {"castor": lambda: next(ours)}
-    versions = {name: version(name) for name in ("jax", "jaxlib")}
+    versions: dict[str, str] = {}
     if given.peer:
         for name in ("eager", "compile"):
             turns[name], versions["torch"] = _peer(given.peer, config, rows, length, name)
@@ -56,13 +57,13 @@ def main() -> None:
         "parameters": sum(x.size for x in jax.tree.leaves(_shapes(config))),
         "rows": rows,
         "length": length,
-        "vocab": given.vocab,
+        "layers": config.layers,
+        "width": config.width,
+        "vocab": config.vocab,
         "optimizer": given.optimizer,
+        "steps": given.steps,
         "results": _measure(turns, given.steps, rows * length),
-        "seed": 0,
-        "hardware": hardware(),
-        "load_average": os.getloadavg()[0],
-        "versions": versions,
+        **conditions("jaxlib", "optax", seed=SEED, peer=versions),
     }
     print(json.dumps(record, indent=1))
 
@@ -71,21 +72,20 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
     pass
 
 
-def _measure(turns: dict[str, Turn], steps: int, tokens: int) -> dict[str, dict[str, float]]:
+def _measure(turns: dict[str, Turn], steps: int, tokens: int) -> dict[str, dict[str, object]]:
     first = {name: turn()["seconds"] for name, turn in turns.items()}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in turns}
     for _ in range(steps):
         for name, turn in turns.items():
             taken[name].append(turn())
     speed = {
-        name: tokens / float(np.median([t["seconds"] for t in each]))
+        name: spread([tokens / t["seconds"] for t in each], digits=0)
         for name, each in taken.items()
     }
     return {
         name: {
-            "tokens_per_second": round(speed[name]),
-            "castor_times_this": round(speed["castor"] / speed[name], 2),
-            "least_ms": round(1e3 * min(t["seconds"] for t in each)),
+            "tokens_per_second": speed[name],
+            "castor_times_this": round(speed["castor"]["median"] / speed[name]["median"], 2),
             "peak_memory_mb": round(each[-1]["peak_memory_mb"]),
             "first_step_s": round(first[name], 1),
         }
@@ -95,10 +95,10 @@ def _measure(turns: dict[str, Turn], steps: int, tokens: int) -> dict[str, dict[
 
 def _steps(config: ModelConfig, rows: int, length: int, optimizer: str) -> Iterator[dict]:
     transform = OPTIMIZERS[optimizer]().transform(1000)
-    model = jax.jit(partial(init, config))(jax.random.key(0))
-    state = start(model, transform, key=jax.random.key(1), ema=0.0)
+    model = jax.jit(partial(init, config))(jax.random.key(SEED))
+    state = start(model, transform, key=jax.random.key(SEED + 1), ema=0.0)
     step = make_step(partial(next_token, config=config), transform, precision="bfloat16")
-    batches = [_batch(config, rows, length, seed) for seed in range(4)]
+    batches = [_batch(config, rows, length, seed) for seed in range(SEED, SEED + 4)]
     for i in range(1_000_000):
         began = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batches[i % len(batches)]))
