@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
                 said = speak(model.stream(asked, chosen), out=arguments.out)
                 talk, shown = asked.then(*said), []
         except (ValueError, OSError) as error:
-            print(f"castor: {sentence(error)}", file=sys.stderr)
+            full = talk != start and "tokens" in str(error)
+            print(f"castor: {sentence(error)}{'; /new starts over' * full}", file=sys.stderr)
 
 
 def _line() -> str | None:

@@ -165,6 +165,19 @@ def test_a_file_that_is_not_there_does_not_cost_the_one_before(
     assert heard == [document("what is it?", [EXAMPLES / "shapes.png"])]
 
 
+def test_a_chat_that_is_full_tells_the_way_out(
+    untrained: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "many words and more of them " * 4
+    lines = iter(["hello", *[long] * 8, "/new", "x" * 9_000, "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt="": next(lines))
+    argv = ["chat", "--model", str(untrained), "--out", str(tmp_path), *BRIEF]
+    assert main(argv) == 0
+    *full, last = capsys.readouterr().err.splitlines()
+    assert full and all(line.endswith("; /new starts over") for line in full)
+    assert "tokens" in last and "/new" not in last  # too long by itself: another talk is no help
+
+
 def test_demo_shows_question_answer_and_expectation(
     untrained: Path, tmp_path: Path, capsys
 ) -> None:
