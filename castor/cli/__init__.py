@@ -32,7 +32,7 @@ examples:
   castor demo                                        the shipped model at work
   castor generate "What sound is this?" --file bark.wav
   castor train tiny --out runs/tiny                  from nothing to a model, on a laptop
-  castor eval --model runs/tiny fsdd --data DATA
+  castor eval --model runs/tiny shapes draw
 """
 
 
