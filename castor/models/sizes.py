@@ -42,7 +42,7 @@ class ImageConfig:
     layers: int = 0  # bidirectional transformer layers within each picture
     width: int = 192
     heads: int = 3
-    side: int = 64  # most slots along one side: rows of the x and y position tables
+    side: int = 64  # most slots along one side; the x and y tables have side * pool rows
     detail: int = 16  # pixels along a side of the picture that one slot stands for, if in bounds
     least: int = 16  # fewest slots of one picture, however small it is
     slots: int = 64  # most slots of one picture, unless a request asks for another budget
