@@ -75,9 +75,9 @@ def _training(recipe: Recipe, run: Path) -> str:
     rows = [("recipe", f"`{recipe.name}`, digest `{name_of(recipe)}`, seed {recipe.seed}")]
     if isinstance(recipe.codec, CodecRecipe):
         steps = f"{recipe.codec.steps:,} steps of {recipe.codec.rows} pictures"
-        rows.append(("codec", steps + _spent(run / "codec")))
+        rows.append(("codec", ", ".join(filter(None, (steps, _spent(run / "codec"))))))
     steps = f"{recipe.steps:,} steps of {recipe.rows * recipe.length:,} tokens"
-    rows.append(("model", steps + _spent(run)))
+    rows.append(("model", ", ".join(filter(None, (steps, _spent(run))))))
     rows.append(("again", f"`castor train {_again(recipe)} --data DIR --out RUN`"))
     return "## How it was made\n\n" + _table(("", ""), rows)
 
@@ -126,8 +126,7 @@ def _scores(path: Path, run: Path) -> str:
         outcomes = outcomes_of(record)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `castor eval --json` prints: {error}") from None
-    spent = _spent(run).removeprefix(", ")
-    trained = f"Trained: {spent}. " if spent else ""
+    trained = f"Trained: {spent}. " if (spent := _spent(run)) else ""
     return (
         f"## What it scores\n\n{BEGIN}\n{trained}Scored: {_machine(record)}, seed "
         f"{record['seed']}.\n\n{markdown(outcomes)}{END}"
@@ -137,10 +136,10 @@ def _scores(path: Path, run: Path) -> str:
 def _spent(run: Path) -> str:
     """How long the steps of a run took, and on what, as far as its records tell."""
     seconds = sum(line.get("seconds") or 0.0 for line in read(run / METRICS))
-    spent = f", {seconds / 60:.0f} minutes" if seconds else ""
-    if not (run / MACHINE).exists():
-        return spent
-    return f"{spent or ','} on {_machine(json.loads((run / MACHINE).read_text()))}"
+    words = [f"{seconds / 60:.0f} minutes"] if seconds else []
+    if (run / MACHINE).exists():
+        words.append(f"on {_machine(json.loads((run / MACHINE).read_text()))}")
+    return " ".join(words)
 
 
 def _machine(record: dict[str, Any]) -> str:
