@@ -4,9 +4,9 @@ The shipped weights are a larger model, trained with it on an NVIDIA H100 at com
 in 9 minutes: `castor train demo --set steps=34000 --set rows=32 --set model.layers=8 --set
 model.width=256 --set model.hidden=768 --set model.heads=4`, digest d8f5a2d9becb. Its codec took 47
 minutes on 2 cores of an AMD EPYC. The scores stand in README.md.
-As it is here it takes 97 minutes on those 2 cores, and the codec, and comes close in everything but
-nlvr, which it judges wrong; docs/LOG.md has its scores. `demo_research` with steps=1900 and rows=32
-took 33 seconds on the H100: CIFAR-10 75.6 %. Its own 3,200 steps were not run from these weights.
+As it is here it takes 97 minutes on those 2 cores, beside the codec, and does not learn nlvr;
+docs/LOG.md has its scores. `demo_research` with steps=1900 and rows=32 took 33 seconds on the H100:
+CIFAR-10 75.6 %. Its own 3,200 steps were not run from these weights.
 """
 
 from dataclasses import replace
