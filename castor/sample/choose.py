@@ -1,11 +1,12 @@
 """How the next id is drawn from the logits; a row's draw never depends on the rows beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, UInt32
 
@@ -62,27 +63,31 @@ class Sampling:
 
 
 class Dials(NamedTuple):
-    """The numbers of a Sampling as arrays, so that changing them compiles nothing."""
+    """The numbers of each row's Sampling as arrays, so that changing them compiles nothing."""
 
-    temperature: Float[Array, ""]
-    top_k: Int[Array, ""]
-    top_p: Float[Array, ""]
-    presence: Float[Array, ""]
-    frequency: Float[Array, ""]
-    repetition: Float[Array, ""]
-    guidance: Float[Array, ""]
+    temperature: Float[np.ndarray | Array, " B"]
+    top_k: Int[np.ndarray | Array, " B"]
+    top_p: Float[np.ndarray | Array, " B"]
+    presence: Float[np.ndarray | Array, " B"]
+    frequency: Float[np.ndarray | Array, " B"]
+    repetition: Float[np.ndarray | Array, " B"]
+    guidance: Float[np.ndarray | Array, " B"]
 
 
-def dials(sampling: Sampling) -> Dials:
-    """The numbers that `choose` needs."""
+def dials(samplings: Sequence[Sampling]) -> Dials:
+    """The numbers that `draw` and `penalise` need, a row for each."""
+
+    def column(name: str, kind: type = np.float32) -> np.ndarray:
+        return np.array([getattr(sampling, name) for sampling in samplings], kind)
+
     return Dials(
-        temperature=jnp.float32(sampling.temperature),
-        top_k=jnp.int32(sampling.top_k),
-        top_p=jnp.float32(sampling.top_p),
-        presence=jnp.float32(sampling.presence_penalty),
-        frequency=jnp.float32(sampling.frequency_penalty),
-        repetition=jnp.float32(sampling.repetition_penalty),
-        guidance=jnp.float32(sampling.guidance),
+        temperature=column("temperature"),
+        top_k=column("top_k", np.int32),
+        top_p=column("top_p"),
+        presence=column("presence_penalty"),
+        frequency=column("frequency_penalty"),
+        repetition=column("repetition_penalty"),
+        guidance=column("guidance"),
     )
 
 
@@ -98,15 +103,17 @@ def likeliest(logits: Float[Array, "B V"]) -> Int[Array, " B"]:
 
 
 def draw(logits: Float[Array, "B V"], keys: Array, dial: Dials) -> Int[Array, " B"]:
-    """One id per row at a temperature above 0. Ids at minus infinity are never drawn.
+    """One id per row, the likeliest where the temperature is 0. Ids at minus infinity are never
+    drawn.
 
     Top-k comes before top-p, which shares out what top-k left.
     """
-    scaled = logits / jnp.maximum(dial.temperature, 1e-4)
-    few = jax.lax.cond(dial.top_k > 0, _top_k, lambda x, dial: x, scaled, dial)
-    few = jax.lax.cond(dial.top_p < 1, _top_p, lambda x, dial: x, few, dial)
+    dial = Dials(*map(jnp.asarray, dial))
+    scaled = logits / jnp.maximum(dial.temperature, 1e-4)[:, None]
+    few = jax.lax.cond(jnp.any(dial.top_k > 0), _top_k, lambda x, dial: x, scaled, dial)
+    few = jax.lax.cond(jnp.any(dial.top_p < 1), _top_p, lambda x, dial: x, few, dial)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, few.shape[1:], few.dtype))(keys)
-    return likeliest(few + noise)
+    return jnp.where(dial.temperature == 0, likeliest(logits), likeliest(few + noise))
 
 
 def penalise(
@@ -117,14 +124,18 @@ def penalise(
     Paper: Keskar et al. 2019, arXiv:1909.05858, section 4.1 (repetition).
     """
     times, said = counts.astype(jnp.float32), counts > 0
-    softer = jnp.where(logits > 0, logits / dial.repetition, logits * dial.repetition)
-    logits = jnp.where(said, softer - dial.presence, logits)
-    return logits - dial.frequency * times
+    presence, frequency, repetition = (
+        jnp.asarray(x)[:, None] for x in (dial.presence, dial.frequency, dial.repetition)
+    )
+    softer = jnp.where(logits > 0, logits / repetition, logits * repetition)
+    logits = jnp.where(said, softer - presence, logits)
+    return logits - frequency * times
 
 
 def _top_k(logits: Float[Array, "B V"], dial: Dials) -> Float[Array, "B V"]:
     ranks = _ranks(logits)
-    least = _largest(lambda t: (ranks >= t[:, None]).sum(1) >= dial.top_k, ranks)
+    few = jnp.where(dial.top_k > 0, dial.top_k, logits.shape[1])
+    least = _largest(lambda t: (ranks >= t[:, None]).sum(1) >= few, ranks)
     return jnp.where(ranks >= least[:, None], logits, -jnp.inf)
 
 
@@ -136,7 +147,8 @@ def _top_p(logits: Float[Array, "B V"], dial: Dials) -> Float[Array, "B V"]:
         return jnp.where(ranks >= t[:, None], shares, 0.0).sum(1) >= dial.top_p
 
     least = jnp.minimum(_largest(enough, ranks), ranks.max(axis=1))
-    return jnp.where(ranks >= least[:, None], logits, -jnp.inf)
+    unlikely = (ranks < least[:, None]) & (jnp.asarray(dial.top_p) < 1)[:, None]
+    return jnp.where(unlikely, -jnp.inf, logits)
 
 
 def _ranks(logits: Float[Array, "B V"]) -> UInt32[Array, "B V"]:

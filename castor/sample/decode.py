@@ -24,21 +24,49 @@ UNROLLED = 12  # most groups of layers whose loop is undone; more would compile 
 
 
 class Running(NamedTuple):
-    """Rows in the middle of their replies. With guidance a second half of rows has no prompt."""
+    """Rows in the middle of their replies."""
 
     cache: Cache
-    logits: Float[Array, "R V"]  # of the next id; R = B, or 2B with guidance
+    logits: Float[Array, "B V"]  # of the next id
     grammar: Grammar
     counts: Int[Array, "B V"]  # how often each row said each text id; [B, 0] without penalties
-    said: Int[Array, ""]
+    said: Int[Array, " B"]
     keys: Array  # [B]
+
+
+class Seats(NamedTuple):
+    """What a call of `run` is told of each row. A shadow has no prompt and repeats its leader:
+    guidance compares the two."""
+
+    most: Int[np.ndarray, " B"]  # ids of the whole reply; 0 = nobody sits there
+    leader: Int[np.ndarray, " B"]  # whose ids a row is fed: its own, but for a shadow
+    shadow: Int[np.ndarray, " B"]  # the row that compares; the row itself where none does
+
+
+class Told(NamedTuple):
+    """Ids that the host allows, in place of the grammar, to rows that are `bound`."""
+
+    may: Bool[np.ndarray, "B V"]
+    bound: Bool[np.ndarray, " B"]
+
+
+class How(NamedTuple):
+    """What is compiled into `run`; what is left out costs nothing."""
+
+    greedy: bool = False  # every temperature is 0
+    penalties: bool = True
+    guided: bool = True  # some rows have shadows
+    columns: int = CALL  # most ids that one call draws
+    likely: int = 0  # how many of the likeliest ids are told with each drawn one
 
 
 class Drawn(NamedTuple):
     """What one call drew; `steps` of the columns are real. A row that is over draws PAD."""
 
-    ids: Int[Array, "B CALL"]
-    logprobs: Float[Array, "B CALL"]
+    ids: Int[Array, "B columns"]
+    logprobs: Float[Array, "B columns"]
+    likely: Int[Array, "B columns likely"]  # the likeliest ids, best first
+    likely_logprobs: Float[Array, "B columns likely"]
     steps: Int[Array, ""]
     over: Bool[Array, " B"]
 
@@ -63,59 +91,52 @@ def unrolled(model: Any, config: ModelConfig) -> tuple[Any, ModelConfig]:
     return dataclasses.replace(model, decoder=inner), dataclasses.replace(config, pattern=pattern)
 
 
-@partial(jax.jit, static_argnames=("config", "penalties", "guided"))
+@partial(jax.jit, static_argnames=("config", "penalties"))
 def read(
     model: decoder.Model,
-    tokens: Int[Array, "R T"],
-    valid: Bool[Array, "R T"],
-    blocks: Int[Array, "R T"],
+    tokens: Int[Array, "B T"],
+    valid: Bool[Array, "B T"],
+    blocks: Int[Array, "B T"],
     media: dict[str, Slots],
     keys: Array,
     *,
     config: ModelConfig,
     penalties: bool,
-    guided: bool,
 ) -> Running:
     """Prompts into a fresh cache of T positions, up to the logits of the first id."""
-    R, T = tokens.shape
+    B, T = tokens.shape
     dtype = model.decoder.embedding.dtype
-    cache = empty_cache(config, rows=R, room=T, dtype=dtype)
+    cache = empty_cache(config, rows=B, room=T, dtype=dtype)
     states, cache = decoder.extend(
         model, tokens, cache, config=config, valid=valid, blocks=blocks, media=media
     )
     last = jnp.maximum(valid.sum(1, dtype=jnp.int32) - 1, 0)
     final = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-    rows = R // 2 if guided else R
-    counts = jnp.zeros((rows, config.vocab if penalties else 0), jnp.int32)
-    logits = decoder.logits(model, final)
-    return Running(cache, logits, begin(rows), counts, jnp.int32(0), keys)
+    counts = jnp.zeros((B, config.vocab if penalties else 0), jnp.int32)
+    said = jnp.zeros(B, jnp.int32)
+    return Running(cache, decoder.logits(model, final), begin(B), counts, said, keys)
 
 
-@partial(
-    jax.jit,
-    static_argnames=("config", "greedy", "penalties", "guided"),
-    donate_argnames=("running",),
-)
+@partial(jax.jit, static_argnames=("config", "how"), donate_argnames=("running",))
 def run(
     model: decoder.Model,
     running: Running,
     dial: Dials,
     law: Rules,
+    seats: Seats,
     steps: Int[Array, ""],
-    most: Int[Array, " B"],
+    told: Told | None = None,
     *,
     config: ModelConfig,
-    greedy: bool,
-    penalties: bool,
-    guided: bool,
+    how: How,
 ) -> tuple[Running, Drawn]:
-    """Up to `steps` (at most CALL) further ids per row, of each row's `most` in its whole reply.
+    """Up to `steps` (at most `how.columns`) further ids per row, of each row's most.
 
     Ends early when every row is over. Log-probabilities are the model's own, before grammar,
     penalties, temperature and guidance.
     """
-    B = running.keys.shape[0]
-    rows = jnp.arange(B)
+    B, V = running.logits.shape
+    rows, most = jnp.arange(B), jnp.asarray(seats.most)
 
     def unfinished(carry: tuple[Running, Drawn]) -> Array:
         _, drawn = carry
@@ -123,38 +144,57 @@ def run(
 
     def one(carry: tuple[Running, Drawn]) -> tuple[Running, Drawn]:
         now, drawn = carry
-        plain = now.logits[:B]
-        mixed = _guide(now, dial) if guided else plain
-        mixed = penalise(mixed, now.counts, dial) if penalties else mixed
-        first = jnp.broadcast_to(now.said == 0, B)
-        may = allowed(now.grammar, law, size=config.vocab, room=most - now.said, first=first)
+        mixed = _guide(now, seats, dial) if how.guided else now.logits
+        mixed = penalise(mixed, now.counts, dial) if how.penalties else mixed
+        may = allowed(now.grammar, law, size=V, room=most - now.said, first=now.said == 0)
+        if told is not None:
+            may = jnp.where(jnp.asarray(told.bound)[:, None], told.may, may)
         masked = jnp.where(may, mixed, -jnp.inf)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(now.keys, now.said)
-        ids = likeliest(masked) if greedy else draw(masked, keys, dial)
+        keys = jax.vmap(jax.random.fold_in)(now.keys, now.said)
+        ids = likeliest(masked) if how.greedy else draw(masked, keys, dial)
         ids = jnp.where(drawn.over, Control.PAD, ids).astype(jnp.int32)
-        chance = jnp.take_along_axis(plain, ids[:, None], 1)[:, 0] - jax.nn.logsumexp(plain, -1)
+        ids = ids[seats.leader] if how.guided else ids
         grammar, said = follow(now.grammar, ids), now.said + 1
-        fed, live = jnp.tile(ids, 1 + guided), jnp.tile(~drawn.over, 1 + guided)
         states, cache = decoder.extend(
-            model, fed[:, None], now.cache, config=config, valid=live[:, None]
+            model, ids[:, None], now.cache, config=config, valid=~drawn.over[:, None]
         )
         text = (ids >= CONTROLS) & (ids < law.text_size)
-        counts = now.counts.at[rows, ids].add(text.astype(jnp.int32)) if penalties else now.counts
-        logits = decoder.logits(model, states[:, 0])
-        return Running(cache, logits, grammar, counts, said, now.keys), Drawn(
-            drawn.ids.at[:, drawn.steps].set(ids),
-            drawn.logprobs.at[:, drawn.steps].set(chance),
-            drawn.steps + 1,
-            drawn.over | (grammar.mode == OVER) | (said >= most),
+        counts = (
+            now.counts.at[rows, ids].add(text.astype(jnp.int32)) if how.penalties else now.counts
         )
+        logits = decoder.logits(model, states[:, 0])
+        noted = _noted(drawn, now.logits, ids)
+        over = drawn.over | (grammar.mode == OVER) | (said >= most)
+        return Running(cache, logits, grammar, counts, said, now.keys), noted._replace(over=over)
 
     fresh = Drawn(
-        jnp.zeros((B, CALL), jnp.int32),
-        jnp.zeros((B, CALL), jnp.float32),
+        jnp.zeros((B, how.columns), jnp.int32),
+        jnp.zeros((B, how.columns), jnp.float32),
+        jnp.zeros((B, how.columns, how.likely), jnp.int32),
+        jnp.zeros((B, how.columns, how.likely), jnp.float32),
         jnp.int32(0),
         (running.grammar.mode == OVER) | (running.said >= most),
     )
     return jax.lax.while_loop(unfinished, one, (running, fresh))
+
+
+def _noted(drawn: Drawn, logits: Float[Array, "B V"], ids: Int[Array, " B"]) -> Drawn:
+    """One more column, of ids drawn where the model gave these logits."""
+    total = jax.nn.logsumexp(logits, -1)
+    chance = jnp.take_along_axis(logits, ids[:, None], 1)[:, 0] - total
+    at = drawn.steps
+    noted = drawn._replace(
+        ids=drawn.ids.at[:, at].set(ids),
+        logprobs=drawn.logprobs.at[:, at].set(chance),
+        steps=at + 1,
+    )
+    if not drawn.likely.shape[2]:
+        return noted
+    best, which = jax.lax.top_k(logits, drawn.likely.shape[2])
+    return noted._replace(
+        likely=drawn.likely.at[:, at].set(which),
+        likely_logprobs=drawn.likely_logprobs.at[:, at].set(best - total[:, None]),
+    )
 
 
 class Judged(NamedTuple):
@@ -195,11 +235,12 @@ def weights_in(model: Any, dtype: str) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), model)
 
 
-def _guide(now: Running, dial: Dials) -> Float[Array, "B V"]:
+def _guide(now: Running, seats: Seats, dial: Dials) -> Float[Array, "B V"]:
     """Where a code is next: the unprompted logits plus `guidance` times what the prompt changes.
 
     Paper: Ho & Salimans 2022, arXiv:2207.12598.
     """
-    asked, unasked = jnp.split(now.logits, 2)
-    pushed = unasked + dial.guidance * (asked - unasked)
-    return jnp.where((now.grammar.mode == CODES)[:, None], pushed, asked)
+    asked, unasked = now.logits, now.logits[seats.shadow]
+    pushed = unasked + jnp.asarray(dial.guidance)[:, None] * (asked - unasked)
+    compared = (now.grammar.mode == CODES) & (seats.shadow != jnp.arange(len(seats.shadow)))
+    return jnp.where(compared[:, None], pushed, asked)

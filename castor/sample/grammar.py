@@ -3,6 +3,7 @@
 The state of every row lives in the compiled decode loop; nothing here looks at Python values of it.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -19,16 +20,16 @@ NEVER, ALLOWED, ONLY = range(3)
 
 
 class Rules(NamedTuple):
-    """The vocabulary's ranges and what a request asks for, as numbers: none is compiled in."""
+    """The vocabulary's ranges and what a request, or each row, asks for; none is compiled in."""
 
-    text_size: Int[np.ndarray | Array, ""]
-    codes: Int[np.ndarray | Array, ""]
-    pictures: Int[np.ndarray | Array, ""]  # NEVER, ALLOWED or ONLY
-    height: Int[np.ndarray | Array, ""]  # that pictures must have, in codes; 0 = any
-    width: Int[np.ndarray | Array, ""]
+    text_size: Int[np.ndarray | Array, "..."]
+    codes: Int[np.ndarray | Array, "..."]
+    pictures: Int[np.ndarray | Array, "..."]  # NEVER, ALLOWED or ONLY
+    height: Int[np.ndarray | Array, "..."]  # that pictures must have, in codes; 0 = any
+    width: Int[np.ndarray | Array, "..."]
 
     @property
-    def picture_ids(self) -> Int[np.ndarray | Array, ""]:
+    def picture_ids(self) -> Int[np.ndarray | Array, "..."]:
         """Ids that the smallest allowed picture takes, from its begin to its end."""
         return jnp.maximum(self.height, 1) * jnp.maximum(self.width, 1) + 4
 
@@ -54,6 +55,11 @@ def rules(vocab: Vocab, *, pictures: Pictures, grid: tuple[int, int] | None) -> 
     wanted = ("never", "allowed", "only").index(pictures)
     numbers = (vocab.text_size, len(vocab.codes), wanted, *(grid or (0, 0)))
     return Rules(*(np.asarray(number, np.int32) for number in numbers))
+
+
+def for_rows(laws: Sequence[Rules]) -> Rules:
+    """The rules of requests, a row for each."""
+    return Rules(*(np.stack(numbers) for numbers in zip(*laws, strict=True)))
 
 
 def begin(rows: int) -> Grammar:

@@ -10,8 +10,8 @@ import numpy as np
 from castor.models.cache import grown
 from castor.models.sizes import ModelConfig
 from castor.sample.choose import Sampling, dials
-from castor.sample.decode import CALL, Running, read, run
-from castor.sample.grammar import Rules
+from castor.sample.decode import CALL, How, Running, Seats, read, run
+from castor.sample.grammar import Rules, for_rows
 from castor.sample.rows import LEAST_LENGTH, bucket, rows_of
 from castor.sample.transcript import Transcript
 from castor.tokens.render import Piece, Tokens
@@ -35,8 +35,8 @@ class Session:
         numbers: Sequence[int],
         unasked: Tokens,
     ) -> None:
-        self._model, self._config, self._sampling, self._law = model, config, sampling, law
-        self._dial = dials(sampling)
+        self._model, self._config, self._sampling = model, config, sampling
+        self._picture_ids = int(law.picture_ids)
         self._guided = sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
         B = bucket(len(prompts))
         self._most = np.zeros(B, np.int32)  # the rows that fill up the batch say nothing
@@ -46,16 +46,20 @@ class Session:
         empty = Tokens(np.zeros(1, np.int32), np.zeros(1, np.float32), (), ())
         seconds = [*[empty] * (B - len(prompts)), *[unasked] * B] if self._guided else []
         rows = rows_of([*prompts, *seconds], length=length)
+        R = len(rows.tokens)
+        self._dial, self._law = dials([sampling] * R), for_rows([law] * R)
+        self._leader = np.arange(R, dtype=np.int32) % B
+        self._shadow = np.arange(R, dtype=np.int32) if R == B else self._leader + np.int32(B)
+        self._how = How(sampling.temperature == 0, sampling.penalises, self._guided)
         self._running: Running = read(
             model,
             rows.tokens,
             rows.valid,
             rows.blocks,
             rows.media,
-            _keys(sampling.seed, [*numbers, *[0] * (B - len(numbers))]),
+            keys(sampling.seed, [*numbers, *[0] * (R - len(numbers))]),
             config=config,
             penalties=sampling.penalises,
-            guided=self._guided,
         )
         self._transcripts = [Transcript(vocab, stop=sampling.stop) for _ in prompts]
         self._logprobs: list[list[float]] = [[] for _ in prompts]
@@ -78,12 +82,10 @@ class Session:
             self._running,
             self._dial,
             self._law,
+            Seats(most[self._leader], self._leader, self._shadow),
             jnp.int32(steps),
-            most,
             config=self._config,
-            greedy=self._sampling.temperature == 0,
-            penalties=self._sampling.penalises,
-            guided=self._guided,
+            how=self._how,
         )
         ids, logprobs = np.asarray(drawn.ids), np.asarray(drawn.logprobs)
         count, shown = int(drawn.steps), [[] for _ in self._transcripts]
@@ -118,7 +120,7 @@ class Session:
         """How many ids a row may say."""
         wanted, left = self._sampling.max_tokens, self._config.context - length
         if self._sampling.pictures == "only":
-            picture = int(self._law.picture_ids)
+            picture = self._picture_ids
             wanted = wanted if self._sampling.grid == "free" else picture + 1
             if min(wanted, left) < picture:
                 raise ValueError(
@@ -147,6 +149,7 @@ def _room(positions: int) -> int:
     return whole * 3 // 4 if positions <= whole * 3 // 4 else whole
 
 
-def _keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+def keys(seed: int, numbers: Sequence[int]) -> jax.Array:
+    """What the rows of these numbers draw with."""
     key = jax.random.key(0)
     return jnp.stack([jax.random.fold_in(key, (seed + n) % 2**32) for n in numbers])
