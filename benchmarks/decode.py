@@ -59,7 +59,7 @@ def main() -> None:
             sides[f"peer {dtype} {threads}"] = partial(_ask, peer, dtype=dtype, threads=threads)
     record = {
         "what": "greedy decoding",
-        "parameters": sum(x.size for x in jax.tree.leaves(ours["float32"]._model)),
+        "parameters": sum(x.size for x in jax.tree.leaves(ours["float32"].weights)),
         "prompt_tokens": PROMPT,
         "new_tokens": NEW,
         "runs": given.runs,

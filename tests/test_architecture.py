@@ -49,6 +49,7 @@ ONLY = {
     "rich": "castor/cli/",
     "argparse": "castor/cli/",
     "shtab": "castor/cli/",
+    "llguidance": "castor/sample/",
 }
 NEVER = ("tensorflow", "torch", "flax", "tunix", "kauldron", "maxtext", "transformers")
 

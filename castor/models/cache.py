@@ -101,9 +101,29 @@ def written(
     return (causal | together) & valid[:, :, None]
 
 
-def grown(cache: Cache, *, room: int) -> Cache:
-    """The same cache with space for more positions."""
+def fitted(cache: Cache, *, room: int) -> Cache:
+    """The same cache with space for more positions, or without those behind `room`."""
     extra = room - cache.room
-    pad = [(0, 0)] * 2 + [(0, extra), (0, 0)]
-    layers = jax.tree.map(lambda x: jnp.pad(x, pad), cache.layers)
+    if not extra:
+        return cache
+    pad = [(0, 0)] * 2 + [(0, max(extra, 0)), (0, 0)]
+    layers = jax.tree.map(lambda x: jnp.pad(x[:, :, :room], pad), cache.layers)
     return Cache(layers, cache.lengths)
+
+
+def rows_taken(cache: Cache, rows: Int[Array, " R"], *, heads: int) -> Cache:
+    """A cache of these rows of another, in this order; `heads` are those of keys and values."""
+    inner = (rows[:, None] * heads + jnp.arange(heads, dtype=rows.dtype)[None]).reshape(-1)
+    layers = jax.tree.map(lambda x: x[:, inner], cache.layers)
+    return Cache(layers, cache.lengths[rows])
+
+
+def row_put(cache: Cache, row: Cache, *, at: Int[Array, ""], heads: int) -> Cache:
+    """The cache with the one row of another in the place of row `at`."""
+    zero = jnp.int32(0)
+
+    def put(all: Array, one: Array) -> Array:
+        return jax.lax.dynamic_update_slice(all, one, (zero, at * heads, zero, zero))
+
+    layers = jax.tree.map(put, cache.layers, row.layers)
+    return Cache(layers, cache.lengths.at[at].set(row.lengths[0]))

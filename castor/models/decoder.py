@@ -8,10 +8,11 @@ type of the weights it is given; nothing here knows about devices or precision.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
@@ -91,6 +92,13 @@ def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "
     return rms_norm(x, model.decoder.final_norm)
 
 
+class Seen(NamedTuple):
+    """Media that were encoded before: what stands in the place of their slots' embeddings."""
+
+    states: Float[Array | np.ndarray, "B T D"]
+    slots: Bool[Array | np.ndarray, "B T"]
+
+
 def extend(
     model: Model,
     tokens: Int[Array, "B T"],
@@ -99,7 +107,7 @@ def extend(
     config: ModelConfig,
     valid: Bool[Array, "B T"],
     blocks: Int[Array, "B T"] | None = None,
-    media: dict[str, Slots] | None = None,
+    media: dict[str, Slots] | Seen | None = None,
 ) -> tuple[Float[Array, "B T D"], Cache]:
     """States of further tokens of each row, and the cache that now holds them too.
 
@@ -109,7 +117,11 @@ def extend(
     """
     B, T = tokens.shape
     positions = cache.lengths[:, None] + jnp.arange(T, dtype=jnp.int32)[None]
-    x = embed(model, tokens, media or {}, config=config)
+    if isinstance(media, Seen):
+        x = embed(model, tokens, {}, config=config)
+        x = jnp.where(media.slots[..., None], jnp.asarray(media.states, x.dtype), x)
+    else:
+        x = embed(model, tokens, media or {}, config=config)
     mask = written(cache, valid, jnp.zeros((B, T), jnp.int32) if blocks is None else blocks)
 
     def group(x: Array, given: tuple[tuple[Block, ...], Held]) -> tuple[Array, Held]:
@@ -145,8 +157,8 @@ def logits(model: Model, states: Float[Array, "... D"]) -> Float32[Array, "... V
     """Unnormalised log-probabilities of the next id: the embedding table, transposed."""
     table = model.decoder.embedding
     flat = states.reshape(-1, states.shape[-1])
-    # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, with a copy of the
-    # table that takes twice as long to read.
+    # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, from a copy of
+    # the table that takes twice as long to read.
     scores = jnp.einsum("grd,gvd->grv", flat[None], table[None], preferred_element_type=jnp.float32)
     return scores.reshape(*states.shape[:-1], table.shape[0])
 

@@ -1,7 +1,7 @@
 """What a server's request says to the engine, and what comes back of it, piece by piece."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -13,6 +13,7 @@ MOST_CANDIDATES = 8
 MOST_ALTERNATIVES = 20
 
 
+@runtime_checkable
 class Guide(Protocol):
     """Where one reply stands in the language that it must be written in."""
 
@@ -25,6 +26,7 @@ class Guide(Protocol):
         ...
 
 
+@runtime_checkable
 class Constraint(Protocol):
     """A language of replies, shared by all replies that are written in it."""
 

@@ -61,6 +61,8 @@ class Engine:
     model's own, and answered otherwise. Guidance of pictures compares with a prompt that asks
     nothing: an empty user's turn. It works for models that met such prompts in training.
 
+    `weights` and `shape` are the model and its config as they are computed with.
+
     Raises:
         ValueError: vocabulary, model and codec do not belong together.
     """
@@ -84,7 +86,7 @@ class Engine:
             )
         self.config, self.vocab = config, vocab
         self.codec = None if codec is None else (weights_in(codec[0], "float32"), codec[1])
-        self._model, self._shape = unrolled(weights_in(model, precision), config)
+        self.weights, self.shape = unrolled(weights_in(model, precision), config)
 
     def reply(self, documents: Sequence[Document], sampling: Sampling) -> list[Reply]:
         """A turn for each document; the n-th one draws with seed `sampling.seed + n`.
@@ -93,8 +95,8 @@ class Engine:
             ValueError: a document does not fit into the context, or holds what the model cannot
                 read; pictures are asked for and the model cannot draw.
         """
-        law = self._law(sampling)
-        roles: list[Role] = [_next_role(document) for document in documents]
+        law = self.law(sampling)
+        roles: list[Role] = [next_role(document) for document in documents]
         prompts = [
             self.rendered(document, open_turn=role)
             for document, role in zip(documents, roles, strict=True)
@@ -108,7 +110,7 @@ class Engine:
             while not session.over:
                 for row, shown in enumerate(session.advance(CALL)):
                     pieces[row] += shown
-            for row, (i, parts) in enumerate(zip(chosen, self._parts(pieces), strict=True)):
+            for row, (i, parts) in enumerate(zip(chosen, self.parts(pieces), strict=True)):
                 replies[i] = _reply(session, row, Turn(roles[i], tuple(parts)))
         return [replies[i] for i in range(len(prompts))]
 
@@ -120,12 +122,12 @@ class Engine:
         Raises:
             ValueError: as `reply`.
         """
-        law, role = self._law(sampling), _next_role(document)
+        law, role = self.law(sampling), next_role(document)
         prompt = self.rendered(document, open_turn=role)
         session = self._session([prompt], sampling, law, numbers=[0])
         parts: list[Part] = []
         while not session.over:
-            for part in self._parts(session.advance(SIP))[0]:
+            for part in self.parts(session.advance(SIP))[0]:
                 parts.append(part)
                 yield part
         return _reply(session, 0, Turn(role, tuple(parts)))
@@ -138,7 +140,7 @@ class Engine:
         """
         judged = []
         for document, answer in pairs:
-            prompt = self.rendered(document, open_turn=_next_role(document))
+            prompt = self.rendered(document, open_turn=next_role(document))
             said = np.array([*self.vocab.encode(answer), Control.END], np.int32)
             ids = np.concatenate([prompt.ids, said])
             self._refuse_long(len(ids))
@@ -173,15 +175,23 @@ class Engine:
         Raises:
             ValueError: it does not fit, or holds what the model cannot read.
         """
-        tokens = render(
+        tokens = self.tokens(document, open_turn=open_turn)
+        self._refuse_long(len(tokens.ids))
+        return tokens
+
+    def tokens(self, document: Document, *, open_turn: Role | None = None) -> Tokens:
+        """The ids of a document of any length.
+
+        Raises:
+            ValueError: it holds what the model cannot read.
+        """
+        return render(
             document,
             vocab=self.vocab,
             see=lambda media: perceive(media, config=self.config),
             draw=self.codes if self.codec else None,
             open_turn=open_turn,
         )
-        self._refuse_long(len(tokens.ids))
-        return tokens
 
     def codes(self, media: Media) -> Codes:
         """The codes of a picture, cropped to whole patches.
@@ -223,7 +233,7 @@ class Engine:
             made |= {i: Media("image/png", png(pixels[n])) for n, i in enumerate(same)}
         return [made[i] for i in range(len(drawn))]
 
-    def _parts(self, rows: Sequence[Sequence[Piece]]) -> list[list[Part]]:
+    def parts(self, rows: Sequence[Sequence[Piece]]) -> list[list[Part]]:
         """Each row's pieces with the codes painted."""
         drawn = [piece for row in rows for piece in row if isinstance(piece, np.ndarray)]
         pictures = iter(self._pictures(drawn) if drawn else [])
@@ -233,9 +243,9 @@ class Engine:
         self, prompts: Sequence[Tokens], sampling: Sampling, law: Rules, *, numbers: Sequence[int]
     ) -> Session:
         return Session(
-            self._model,
+            self.weights,
             prompts,
-            config=self._shape,
+            config=self.shape,
             vocab=self.vocab,
             sampling=sampling,
             law=law,
@@ -243,7 +253,12 @@ class Engine:
             unasked=self.rendered(Document((Turn("user", ()),)), open_turn="model"),
         )
 
-    def _law(self, sampling: Sampling) -> Rules:
+    def law(self, sampling: Sampling) -> Rules:
+        """What a reply may hold.
+
+        Raises:
+            ValueError: pictures are asked for and the model cannot draw.
+        """
         if sampling.pictures != "never" and self.codec is None:
             raise ValueError("this model cannot draw: it has no picture codec")
         return rules(self.vocab, pictures=sampling.pictures, grid=self._grid(sampling))
@@ -269,13 +284,13 @@ class Engine:
             longest = len(documents[chosen[-1]].ids)
             length = min(bucket(longest, least=LEAST_LENGTH), max(self.config.context, longest))
             rows = rows_of([documents[i] for i in chosen], length=length)
-            nats, right, count = judge(self._model, rows.batch(), config=self._shape)
+            nats, right, count = judge(self.weights, rows.batch(), config=self.shape)
             for row, i in enumerate(chosen):
                 scores[i] = Score(float(nats[row]), int(count[row]), sizes[i], int(right[row]))
         return [scores[i] for i in range(len(documents))]
 
 
-def _next_role(document: Document) -> Role:
+def next_role(document: Document) -> Role:
     """Whose turn is written next: a page goes on, everything else is answered by the model."""
     last = document.turns[-1].role if document.turns else "user"
     return "page" if last == "page" else "model"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from castor.models.cache import grown
+from castor.models.cache import fitted
 from castor.models.sizes import ModelConfig
 from castor.sample.choose import Sampling, dials
 from castor.sample.decode import CALL, How, Running, Seats, read, run
@@ -36,7 +36,7 @@ class Session:
         unasked: Tokens,
     ) -> None:
         self._model, self._config, self._sampling = model, config, sampling
-        self._picture_ids = int(law.picture_ids)
+        self._law_of_all = law
         self._guided = sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
         B = bucket(len(prompts))
         self._most = np.zeros(B, np.int32)  # the rows that fill up the batch say nothing
@@ -117,22 +117,7 @@ class Session:
         ]
 
     def _budget(self, length: int) -> int:
-        """How many ids a row may say."""
-        wanted, left = self._sampling.max_tokens, self._config.context - length
-        if self._sampling.pictures == "only":
-            picture = self._picture_ids
-            wanted = wanted if self._sampling.grid == "free" else picture + 1
-            if min(wanted, left) < picture:
-                raise ValueError(
-                    f"a picture takes {picture} tokens or more; there are {min(wanted, left)} "
-                    "left for it"
-                )
-        if left < 1:
-            raise ValueError(
-                f"the document takes {length} tokens; this model's context holds "
-                f"{self._config.context} and a reply needs some of them"
-            )
-        return min(wanted, left)
+        return said_most(self._sampling, self._law_of_all, length, context=self._config.context)
 
     def _make_room(self, steps: int) -> None:
         cache, longest = self._running.cache, max(self._lengths)
@@ -140,13 +125,36 @@ class Session:
         room = max(min(whole, AMPLE), _room(longest + self._said + steps))
         if cache.room >= room:  # made at once where it is small: each size compiles `run` anew
             return
-        self._running = self._running._replace(cache=grown(cache, room=room))
+        self._running = self._running._replace(cache=fitted(cache, room=room))
 
 
 def _room(positions: int) -> int:
     """The next power of two, or three quarters of it: attention reads what is empty too."""
     whole = bucket(positions, least=2 * LEAST_LENGTH)
     return whole * 3 // 4 if positions <= whole * 3 // 4 else whole
+
+
+def said_most(sampling: Sampling, law: Rules, length: int, *, context: int) -> int:
+    """How many ids a reply to a prompt of this length may have.
+
+    Raises:
+        ValueError: there is no room for one, or not for the picture that it must be.
+    """
+    wanted, left = sampling.max_tokens, context - length
+    if sampling.pictures == "only":
+        picture = int(law.picture_ids)
+        wanted = wanted if sampling.grid == "free" else picture + 1
+        if min(wanted, left) < picture:
+            raise ValueError(
+                f"a picture takes {picture} tokens or more; there are {min(wanted, left)} "
+                "left for it"
+            )
+    if left < 1:
+        raise ValueError(
+            f"the document takes {length} tokens; this model's context holds {context} and a "
+            "reply needs some of them"
+        )
+    return min(wanted, left)
 
 
 def keys(seed: int, numbers: Sequence[int]) -> jax.Array:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from castor.models.cache import Cache, LayerCache, append, empty_cache, grown, written
+from castor.models.cache import Cache, LayerCache, append, empty_cache, fitted, written
 from castor.models.sizes import TINY
 
 
@@ -54,6 +54,6 @@ def test_slots_of_a_medium_see_each_other_but_not_those_of_another():
 
 def test_a_grown_cache_keeps_what_it_held():
     cache = cache_of([2], room=3)
-    wide = grown(cache, room=9)
+    wide = fitted(cache, room=9)
     assert wide.room == 9 and wide.lengths.tolist() == [2]
     np.testing.assert_array_equal(wide.layers[0].k[:, :, :3], cache.layers[0].k)

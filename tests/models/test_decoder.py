@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.models.cache import empty_cache, grown
+from castor.models.cache import empty_cache, fitted
 from castor.models.decoder import extend, hidden, init, logits
 from castor.models.sizes import TINY
 
@@ -76,7 +76,7 @@ def test_reading_token_by_token_gives_the_states_of_reading_at_once(sized, apart
         model, tokens, cache, valid=jnp.asarray(valid), blocks=blocks, media=apart.media
     )
     agree(states, expected[:, :cut], valid)
-    cache = grown(cache, room=24)
+    cache = fitted(cache, room=24)
     for t in range(cut, 18):
         valid = (t < lengths)[:, None]
         token = jnp.asarray(apart.tokens[:, t : t + 1])

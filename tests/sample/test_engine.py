@@ -49,7 +49,7 @@ def full_logprobs(engine: Engine, document: Document, reply: Reply) -> np.ndarra
     ids = np.concatenate([prompt.ids, np.array(reply.ids, np.int32)])
     row = prompt._replace(ids=ids, weights=np.ones(len(ids), np.float32))
     batch = rows_of([row], length=engine.config.context).batch()
-    scores = np.asarray(every_logit(engine._model, batch, config=engine._shape)[0], np.float64)
+    scores = np.asarray(every_logit(engine.weights, batch, config=engine.shape)[0], np.float64)
     scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
     return scores[len(prompt.ids) - 1 : len(ids) - 1]
 
@@ -116,7 +116,7 @@ def test_only_a_picture_is_one_picture_of_the_grid_whatever_max_tokens_is(engine
 def test_a_picture_is_as_large_as_those_that_the_codec_was_trained_on(engine, patch):
     shape = CodecConfig(patch=patch, levels=(4, 4), width=16, heads=1, side=64)
     codec = (init_codec(shape, jax.random.key(0)), shape)
-    drawer = Engine(engine._model, config=engine._shape, vocab=engine.vocab, codec=codec)
+    drawer = Engine(engine.weights, config=engine.shape, vocab=engine.vocab, codec=codec)
     reply = drawer.reply([Document.of("a fox")], Sampling(pictures="only"))[0]
     (picture,) = reply.turn.parts
     assert open_image(picture.data, picture.mime).shape == (64, 64, 3)
@@ -251,13 +251,13 @@ def test_closing_a_stream_ends_the_work(engine):
 
 def test_a_bfloat16_engine_answers_nearly_the_same(engine, documents):
     half = Engine(
-        engine._model,
-        config=engine._shape,
+        engine.weights,
+        config=engine.shape,
         vocab=engine.vocab,
         codec=engine.codec,
         precision="bfloat16",
     )
-    assert half._model.decoder.embedding.dtype == jnp.bfloat16
+    assert half.weights.decoder.embedding.dtype == jnp.bfloat16
     pairs = [(d, "the dog") for d in documents]
     for a, b in zip(half.score(pairs), engine.score(pairs), strict=True):
         np.testing.assert_allclose(a.nats, b.nats, rtol=0.05)
@@ -287,7 +287,7 @@ def test_a_prompt_that_fills_the_context_leaves_no_room_for_a_reply(engine):
 
 
 def test_a_model_without_a_codec_refuses_to_draw(engine):
-    mute = Engine(engine._model, config=engine._shape, vocab=engine.vocab)
+    mute = Engine(engine.weights, config=engine.shape, vocab=engine.vocab)
     with pytest.raises(ValueError, match="this model cannot draw: it has no picture codec"):
         mute.reply([Document.of("a fox")], MIXED)
     with pytest.raises(ValueError, match="this model cannot draw"):
@@ -297,7 +297,7 @@ def test_a_model_without_a_codec_refuses_to_draw(engine):
 def test_parts_that_do_not_belong_together_are_refused(engine, vocab):
     other = CodecConfig(levels=(3, 3))
     with pytest.raises(ValueError, match="the codec has 9 codes but the vocabulary 16"):
-        Engine(engine._model, config=engine._shape, vocab=vocab, codec=(engine.codec[0], other))
+        Engine(engine.weights, config=engine.shape, vocab=vocab, codec=(engine.codec[0], other))
     smaller = learn(["a b c d"] * 9, size=330)
     with pytest.raises(ValueError, match="has 384 ids but the model was made for 512"):
-        Engine(engine._model, config=engine._shape, vocab=smaller)
+        Engine(engine.weights, config=engine.shape, vocab=smaller)

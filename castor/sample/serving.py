@@ -1,0 +1,482 @@
+"""The desk: many requests at once, answered by one model in one running batch.
+
+One thread owns the model, the table of rows and what was kept of prompts; it alone calls JAX, but
+for preparing prompts. Requests come from event loops: `ask` renders the prompt in a worker thread,
+then puts a job into the queue under the desk's lock; news go back through each ticket's loop.
+Nothing else crosses. Between two calls of the compiled loop, rows join and leave and one chunk of
+one prompt is read, the shortest first; so a long prompt holds nobody up for more than a chunk.
+
+Invariant: what a request is answered does not depend on the requests beside it.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32
+
+from castor.core.content import Document, Part, Turn
+from castor.sample.ask import Ask, Busy, Failed, Guide, Late, Likely, News, Token
+from castor.sample.choose import Sampling
+from castor.sample.engine import Engine, next_role
+from castor.sample.grammar import Rules
+from castor.sample.prefixes import Prefixes
+from castor.sample.reading import CHUNK, Prompt, Read, Reading, prompt_of
+from castor.sample.session import keys, said_most
+from castor.sample.table import Call, Sitter, Table, widths
+from castor.sample.ticket import Counted, Ticket
+from castor.sample.transcript import Transcript
+from castor.tokens.render import Piece, Tokens
+from castor.tokens.vocab import Control
+
+CHUNK_BESIDE = 64  # ids of a prompt that are read between two calls while others are answered
+IN_TURN = 4  # each so many chunks the oldest prompt is read on, not the shortest
+KEEP_BYTES = 256 * 2**20  # of rows that are kept for prompts which begin like them
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Candidate:
+    """One reply as it grows."""
+
+    number: int
+    sitter: Sitter
+    script: Transcript
+    guide: Guide | None
+    over: bool = False
+
+
+@dataclass(eq=False)
+class Job:
+    """One request, from the queue to its last news."""
+
+    prompt: Prompt
+    room: int
+    ticket: Ticket | None = None  # None: a document to be embedded
+    ask: Ask | None = None
+    law: Rules | None = None
+    deadline: float = float("inf")
+    reading: Reading | None = None
+    candidates: list[Candidate] = field(default_factory=list)
+    embedded: "asyncio.Future[np.ndarray] | None" = None
+
+    @property
+    def rows(self) -> int:
+        """Rows that it needs in the table."""
+        if self.ask is None:
+            return 0
+        return self.ask.candidates * (2 if _guided(self.ask.sampling) else 1)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether nobody waits for it."""
+        if self.ticket is not None:
+            return self.ticket.cancelled
+        return self.embedded is not None and self.embedded.cancelled()
+
+
+@dataclass
+class Tally:
+    """What a desk has done since it opened."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    drawn_tokens: int = 0
+    calls: int = 0
+
+
+class Desk:
+    """Takes requests until it is closed. `rows` is the most replies that grow at once, `queue`
+    the most requests that wait for one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str,
+        rows: int = 32,
+        queue: int = 128,
+        keep_bytes: int = KEEP_BYTES,
+    ) -> None:
+        self.name, self.tally = name, Tally()
+        self._engine, self._rows, self._most = engine, rows, queue
+        self.context, self.draws = engine.config.context, engine.codec is not None
+        self._table = Table(engine.weights, config=engine.shape, rows_most=rows, draws=self.draws)
+        self._prefixes = Prefixes(bytes_most=keep_bytes)
+        self._waiting: deque[Job] = deque()
+        self._reading: list[Job] = []
+        self._candidates: dict[int, tuple[Job, Candidate]] = {}  # by their sitter's identity
+        self._pending: Call | None = None
+        self._unasked: Read | None = None
+        self._told: list[tuple[Ticket, News | Exception]] = []
+        self._turn = 0
+        self._open = True
+        self._bell = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="castor-desk", daemon=True)
+        self._thread.start()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of media that the model perceives."""
+        config = self._engine.config
+        pictures = {"image", "video"} if config.image is not None else set()
+        return frozenset(pictures | ({"audio"} if config.audio is not None else set()))
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def answering(self) -> int:
+        """Replies that are growing."""
+        return len(self._candidates)
+
+    def count(self, document: Document) -> Counted:
+        """The tokens of a document as a prompt.
+
+        Raises:
+            ValueError: it holds what the model cannot read.
+        """
+        return counted(self._engine.tokens(document, open_turn=next_role(document)))
+
+    async def ask(self, ask: Ask) -> Ticket:
+        """Put a request into the queue.
+
+        Raises:
+            ValueError: it does not fit into the context, or holds what the model cannot read.
+            Busy: the queue is full.
+        """
+        job = await asyncio.to_thread(self._prepared, ask)
+        tokens = counted(job.prompt.tokens)
+        job.ticket = Ticket(tokens, ask.candidates, position=self._position)
+        self._queue(job)
+        return job.ticket
+
+    async def embed(
+        self, documents: Sequence[Document]
+    ) -> list[tuple[Float32[np.ndarray, " D"], int]]:
+        """For each document the mean of its final states, of length 1, and its tokens.
+
+        Raises:
+            ValueError: one does not fit into the context, or holds what the model cannot read.
+            Busy: the queue is full.
+        """
+        loop = asyncio.get_running_loop()
+        jobs = [await asyncio.to_thread(self._prepared_to_embed, d) for d in documents]
+        for job in jobs:
+            job.embedded = loop.create_future()
+        for job in jobs:
+            self._queue(job)
+        found = [await job.embedded for job in jobs if job.embedded is not None]
+        return [(vector, len(job.prompt)) for vector, job in zip(found, jobs, strict=True)]
+
+    def close(self) -> None:
+        """End what runs, and the thread."""
+        with self._bell:
+            self._open = False
+            self._bell.notify()
+        self._thread.join()
+
+    def _prepared(self, ask: Ask) -> Job:
+        law = self._engine.law(ask.sampling)
+        prompt = self._prompt(ask.document)
+        most = said_most(ask.sampling, law, len(prompt), context=self.context)
+        late = float("inf") if ask.deadline_s is None else time.monotonic() + ask.deadline_s
+        job = Job(prompt, self._room(len(prompt) + most), ask=ask, law=law, deadline=late)
+        if job.rows > self._rows:
+            raise ValueError(
+                f"{ask.candidates} candidates take {job.rows} rows; this server has {self._rows}"
+            )
+        return job
+
+    def _prepared_to_embed(self, document: Document) -> Job:
+        prompt = self._prompt(document)
+        return Job(prompt, self._room(len(prompt)))
+
+    def _prompt(self, document: Document) -> Prompt:
+        tokens = self._engine.tokens(document, open_turn=next_role(document))
+        if len(tokens.ids) >= self.context:
+            raise ValueError(
+                f"The input token count ({len(tokens.ids)}) exceeds the maximum number of tokens "
+                f"allowed ({self.context - 1})."
+            )
+        return prompt_of(tokens)
+
+    def _room(self, positions: int) -> int:
+        return next(width for width in widths(self.context) if width >= positions)
+
+    def _queue(self, job: Job) -> None:
+        with self._bell:
+            if not self._open:
+                raise Busy(0, 1.0)
+            if len(self._waiting) >= self._most:
+                raise Busy(len(self._waiting), 1.0 + len(self._waiting) / self._rows)
+            self._waiting.append(job)
+            self._bell.notify()
+
+    def _position(self, ticket: Ticket) -> int:
+        with self._bell:
+            places = (n for n, job in enumerate(self._waiting, start=1) if job.ticket is ticket)
+            return next(places, 0)
+
+    def _work(self) -> None:
+        """The thread: rounds while there is something to do."""
+        while True:
+            with self._bell:
+                while self._open and not (self._waiting or self._reading or self._candidates):
+                    self._bell.wait()
+                if not self._open:
+                    break
+            try:
+                self._round()
+            except Exception as error:
+                log.exception("the desk dropped what it was doing")
+                self._drop_all(Failed(f"the model failed: {error}"))
+            self._flush()
+        self._drop_all(Failed("the server is stopping"))
+        self._flush()
+
+    def _round(self) -> None:
+        self._sweep()
+        self._admit()
+        if self._reading:
+            self._read_on()
+        if not self._table.sitters:
+            self._hear()
+            return
+        call = self._table.call(hurry=bool(self._reading))
+        self.tally.calls += 1
+        self._hear()
+        self._pending = call
+        if any(candidate.guide for _, candidate in self._candidates.values()):
+            self._hear()
+
+    def _sweep(self) -> None:
+        """Let go of what nobody waits for, and of what is late."""
+        now = time.monotonic()
+        with self._bell:
+            for job in [job for job in self._waiting if job.dropped or job.deadline < now]:
+                self._waiting.remove(job)
+                self._end(job, Late())
+        for job in [job for job in self._reading if job.dropped or job.deadline < now]:
+            self._reading.remove(job)
+            self._end(job, Late())
+        for job in {job: 0 for job, _ in self._candidates.values()}:
+            if job.dropped or job.deadline < now:
+                for candidate in job.candidates:
+                    self._stand_up(job, candidate)
+                self._end(job, Late())
+
+    def _end(self, job: Job, error: Exception) -> None:
+        if job.ticket is not None and not job.ticket.cancelled:
+            self._told.append((job.ticket, error))
+        if job.embedded is not None:
+            _resolve(job.embedded, error)
+
+    def _admit(self) -> None:
+        """Begin to read what has come, as far as there will be rows for it."""
+        free = self._table.free - sum(job.rows for job in self._reading)
+        while True:
+            with self._bell:
+                if not self._waiting or self._waiting[0].rows > free:
+                    return
+                job = self._waiting.popleft()
+            free -= job.rows
+            known, shared = (None, 0) if job.ask is None else self._prefixes.longest(job.prompt)
+            job.reading = Reading(
+                self._engine.weights,
+                job.prompt,
+                config=self._engine.shape,
+                room=job.room,
+                known=known,
+                shared=shared,
+            )
+            if job.ticket is not None:
+                job.ticket.reused = shared
+            self.tally.requests += 1
+            self.tally.prompt_tokens += len(job.prompt)
+            self.tally.reused_tokens += shared
+            self._reading.append(job)
+
+    def _read_on(self) -> None:
+        """One chunk of the prompt that needs least, or now and then of the one that came first."""
+        self._turn += 1
+        oldest = self._turn % IN_TURN == 0
+        job = self._reading[0] if oldest else min(self._reading, key=_left)
+        assert job.reading is not None
+        job.reading.advance(CHUNK_BESIDE if self._table.sitters else CHUNK)
+        if job.reading.left:
+            return
+        self._reading.remove(job)
+        read = job.reading.done
+        if job.embedded is not None:
+            pooled = np.asarray(read.pooled[0])
+            _resolve(job.embedded, pooled / max(float(np.linalg.norm(pooled)), 1e-12))
+            return
+        self._prefixes.keep(job.prompt.marks, read.cache)
+        for number in range(job.ask.candidates if job.ask else 0):
+            self._seat(job, number, read)
+
+    def _seat(self, job: Job, number: int, read: Read) -> None:
+        """A candidate begins its reply, with its shadow where pictures are guided."""
+        assert job.ask is not None and job.law is not None
+        sampling, law = job.ask.sampling, job.law
+        most = said_most(sampling, law, len(job.prompt), context=self.context)
+        guide = None if job.ask.constraint is None else job.ask.constraint.start()
+        sitter = Sitter(sampling, law, most, alternatives=job.ask.alternatives > 0)
+        sitter.may = None if guide is None else guide.allowed()
+        script = Transcript(self._engine.vocab, stop=sampling.stop)
+        candidate = Candidate(number, sitter, script, guide)
+        job.candidates.append(candidate)
+        self._candidates[id(sitter)] = (job, candidate)
+        key = keys(sampling.seed, [number])
+        self._table.sit(sitter, read, key, room=job.room)
+        if _guided(sampling):
+            sitter.shadow = Sitter(sampling, law, most, leader=sitter)
+            self._table.sit(sitter.shadow, self._read_unasked(), key, room=job.room)
+
+    def _read_unasked(self) -> Read:
+        """A prompt that asks nothing, which guidance compares with."""
+        if self._unasked is None:
+            nothing = Document((Turn("user", ()),))
+            prompt = prompt_of(self._engine.tokens(nothing, open_turn="model"))
+            shape, room = self._engine.shape, self._room(len(prompt) + 1)
+            reading = Reading(self._engine.weights, prompt, config=shape, room=room)
+            reading.advance()
+            self._unasked = reading.done
+        return self._unasked
+
+    def _hear(self) -> None:
+        """Take down what the call before the last dispatched one drew."""
+        call, self._pending = self._pending, None
+        if call is None:
+            return
+        heard = jax.device_get(call.drawn)
+        steps = int(heard.steps)
+        news: list[tuple[Job, Candidate, list[Token], list[Piece]]] = []
+        for row, sitter in enumerate(call.sitters):
+            job, candidate = self._candidates.get(id(sitter), (None, None))
+            if job is not None and candidate is not None:
+                tokens, pieces = self._listen(job, candidate, heard, row, steps)
+                news.append((job, candidate, tokens, pieces))
+        parts = self._engine.parts([pieces for *_, pieces in news])
+        for (job, candidate, tokens, _), mine in zip(news, parts, strict=True):
+            self._tell(job, candidate, tokens, mine)
+
+    def _listen(
+        self, job: Job, candidate: Candidate, heard: Any, row: int, steps: int
+    ) -> tuple[list[Token], list[Piece]]:
+        """A candidate's new ids: what they are, and what they show."""
+        script, most = candidate.script, candidate.sitter.said_most
+        tokens: list[Token] = []
+        pieces: list[Piece] = []
+        for at in range(steps):
+            if script.ended or len(script.ids) == most:
+                break
+            i = int(heard.ids[row, at])
+            pieces += script.feed(i)
+            tokens.append(self._token(job, heard, row, at))
+            if candidate.guide is not None and not script.ended:
+                candidate.guide.take(i)
+                candidate.sitter.may = candidate.guide.allowed()
+        if not script.ended and len(script.ids) == most:
+            pieces += script.close()
+        candidate.over = script.ended or len(script.ids) == most
+        self.tally.drawn_tokens += len(tokens)
+        return tokens, pieces
+
+    def _token(self, job: Job, heard: Any, row: int, at: int) -> Token:
+        spell = self._engine.vocab.piece_bytes
+        i = int(heard.ids[row, at])
+        drawn = Likely(i, spell(i), float(heard.logprobs[row, at]))
+        wanted = job.ask.alternatives if job.ask else 0
+        ids = heard.likely[row, at, :wanted].tolist()
+        chances = heard.likely_logprobs[row, at, :wanted].tolist()
+        others = (Likely(j, spell(j), chance) for j, chance in zip(ids, chances, strict=True))
+        return Token(drawn, tuple(others))
+
+    def _tell(self, job: Job, candidate: Candidate, tokens: list[Token], parts: list[Part]) -> None:
+        finish = None
+        if candidate.over:
+            finish = "stop" if candidate.script.ended else "length"
+            self._stand_up(job, candidate)
+        if job.ticket is not None and (tokens or finish):
+            news = News(candidate.number, tuple(parts), tuple(tokens), finish)
+            self._told.append((job.ticket, news))
+
+    def _stand_up(self, job: Job, candidate: Candidate) -> None:
+        """A candidate's row is free again; what it holds is kept for the talk's next turn."""
+        sitter = candidate.sitter
+        if self._candidates.pop(id(sitter), None) is None:
+            return
+        read = self._table.leave(sitter)
+        marks = np.concatenate([job.prompt.marks, np.array(candidate.script.ids, np.int64)])
+        self._prefixes.keep(marks, read.cache)
+        if sitter.shadow is not None:
+            self._table.leave(sitter.shadow)
+
+    def _drop_all(self, error: Exception) -> None:
+        """Start afresh: nothing that was under way goes on."""
+        with self._bell:
+            jobs = [*self._waiting, *self._reading, *(job for job, _ in self._candidates.values())]
+            self._waiting.clear()
+        self._reading, self._candidates, self._pending = [], {}, None
+        self._table = Table(
+            self._engine.weights,
+            config=self._engine.shape,
+            rows_most=self._rows,
+            draws=self.draws,
+        )
+        for job in dict.fromkeys(jobs):
+            self._end(job, error)
+
+    def _flush(self) -> None:
+        told, self._told = self._told, []
+        if told:
+            Ticket.deliver(told)
+
+
+def counted(tokens: Tokens) -> Counted:
+    """The tokens of a prompt by what they stand for; a clip's frames, sound and times are video."""
+    inside = np.cumsum(
+        (tokens.ids == Control.VIDEO_BEGIN).astype(int)
+        - np.roll(tokens.ids == Control.VIDEO_END, 1).astype(int)
+    )
+    kinds = np.full(len(tokens.ids), "text", "<U5")
+    for at, signal in tokens.signals:
+        kinds[at : at + len(signal.values)] = signal.kind
+    kinds[inside > 0] = "video"
+    names, numbers = np.unique(kinds, return_counts=True)
+    return Counted(len(tokens.ids), dict(zip(names.tolist(), numbers.tolist(), strict=True)))
+
+
+def _guided(sampling: Sampling) -> bool:
+    return sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
+
+
+def _left(job: Job) -> int:
+    return 0 if job.reading is None else job.reading.left
+
+
+def _resolve(future: "asyncio.Future[Any]", found: Any) -> None:
+    """Set a future of another thread's event loop, if anybody still waits for it."""
+
+    def put() -> None:
+        if future.done():
+            return
+        if isinstance(found, Exception):
+            future.set_exception(found)
+        else:
+            future.set_result(found)
+
+    future.get_loop().call_soon_threadsafe(put)

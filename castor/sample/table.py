@@ -1,0 +1,200 @@
+"""The rows that are being answered, on the device: they join and leave between two calls.
+
+The table is as long as the next power of two that holds its rows, and as wide as the longest of
+them needs, out of a few widths, so that little is ever compiled. A call is dispatched before the
+one before it is looked at; so a row that the host ends may say a few ids that nobody hears.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Int
+
+from castor.models.cache import fitted, row_put, rows_taken
+from castor.models.sizes import ModelConfig
+from castor.sample.ask import MOST_ALTERNATIVES
+from castor.sample.choose import Sampling, dials
+from castor.sample.decode import Drawn, How, Running, Seats, Told, run
+from castor.sample.grammar import Rules, begin, for_rows
+from castor.sample.reading import Read
+from castor.sample.rows import bucket
+
+STRIDE = 4  # ids that a call draws where nobody waits for the one after
+NARROW = 256  # positions of the narrowest table
+
+
+@dataclass(eq=False)
+class Sitter:
+    """One row: a candidate of a request, or the shadow of one. `said_most` 0 = it is over."""
+
+    sampling: Sampling
+    law: Rules
+    said_most: int
+    alternatives: bool = False
+    may: Bool[np.ndarray, " V"] | None = None  # what the host allows next, where it decides
+    shadow: "Sitter | None" = None
+    leader: "Sitter | None" = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the likeliest id is drawn and nothing else is asked."""
+        quiet = self.sampling.temperature == 0 and not self.sampling.penalises
+        together = self.shadow or self.leader
+        return quiet and not together and not self.alternatives and self.may is None
+
+
+class Call(NamedTuple):
+    """A call under way: who sat where, and what it will have drawn."""
+
+    sitters: tuple[Sitter | None, ...]
+    drawn: Drawn
+
+
+def widths(context: int) -> tuple[int, ...]:
+    """How many positions a table may have, for a model of this context."""
+    found = [min(NARROW, context)]
+    while found[-1] < context:
+        found.append(min(found[-1] * 4, context))
+    return tuple(found)
+
+
+class Table:
+    """Rows in the middle of their replies. Not for several threads."""
+
+    def __init__(self, model: Any, *, config: ModelConfig, rows_most: int, draws: bool) -> None:
+        self._model, self._config, self._draws = model, config, draws
+        self._rows_most = rows_most
+        self._sitters: list[Sitter | None] = []
+        self._running: Running | None = None
+
+    @property
+    def sitters(self) -> list[Sitter]:
+        """Those who sit, in the order of their rows."""
+        return [sitter for sitter in self._sitters if sitter is not None]
+
+    @property
+    def free(self) -> int:
+        """How many may still sit down."""
+        return self._rows_most - len(self.sitters)
+
+    def sit(self, sitter: Sitter, read: Read, key: Array, *, room: int) -> None:
+        """Begin the reply to what was read."""
+        if None not in self._sitters:
+            self._resize(bucket(len(self._sitters) + 1))
+        cache = fitted(read.cache, room=max(room, self.room))
+        row = _first(read._replace(cache=cache), key)
+        if self._running is None:
+            self._running, self._sitters = row, [sitter]
+            return
+        if self.room < room:
+            wider = fitted(self._running.cache, room=room)
+            self._running = self._running._replace(cache=wider)
+        at = self._sitters.index(None)
+        self._sitters[at] = sitter
+        self._running = _joined(self._running, row, np.int32(at), config=self._config)
+
+    def leave(self, sitter: Sitter) -> Read:
+        """End a reply. What its row holds is given back; its logits are of no use."""
+        at = self._sitters.index(sitter)
+        self._sitters[at] = None
+        assert self._running is not None
+        row = _taken(self._running, np.array([at], np.int32), config=self._config)
+        left = len(self.sitters)
+        if not left:
+            self._running, self._sitters = None, []
+        elif bucket(left) * 2 <= bucket(len(self._sitters)) // 2:  # not for one who leaves
+            self._resize(bucket(left))
+        return Read(row.cache, row.logits, row.logits[:, :0])
+
+    @property
+    def room(self) -> int:
+        """Positions of every row; 0 where nobody sits."""
+        return 0 if self._running is None else self._running.cache.room
+
+    def call(self, *, hurry: bool) -> Call:
+        """Draw the next ids of all rows: one where the host decides or is in a `hurry`."""
+        assert self._running is not None
+        sitters = tuple(self._sitters)
+        plain = all(sitter is None or sitter.plain for sitter in sitters)
+        bound = any(sitter is not None and sitter.may is not None for sitter in sitters)
+        self._running, drawn = run(
+            self._model,
+            self._running,
+            dials([_NOBODY if sitter is None else sitter.sampling for sitter in sitters]),
+            for_rows([self._law(sitter) for sitter in sitters]),
+            _seats(sitters),
+            np.int32(1 if hurry or bound else STRIDE),
+            None if plain else self._told(sitters),
+            config=self._config,
+            how=how(plain=plain, draws=self._draws),
+        )
+        return Call(sitters, drawn)
+
+    def _law(self, sitter: Sitter | None) -> Rules:
+        return next(s.law for s in (sitter, *self._sitters) if s is not None)
+
+    def _told(self, sitters: Sequence[Sitter | None]) -> Told:
+        may = np.zeros((len(sitters), self._config.vocab), bool)
+        bound = np.zeros(len(sitters), bool)
+        for row, sitter in enumerate(sitters):
+            if sitter is not None and sitter.may is not None:
+                may[row], bound[row] = sitter.may, True
+        return Told(may, bound)
+
+    def _resize(self, rows: int) -> None:
+        """Make the table that long; those who sit move to the front."""
+        if self._running is None:
+            return
+        seated = [row for row, sitter in enumerate(self._sitters) if sitter is not None]
+        index = np.array([*seated, *[0] * (rows - len(seated))], np.int32)
+        self._running = _taken(self._running, index, config=self._config)
+        self._sitters = [*self.sitters, *[None] * (rows - len(seated))]
+
+
+def how(*, plain: bool, draws: bool) -> How:
+    """What `run` is compiled for: the likeliest ids alone, or all that a request may ask."""
+    if plain:
+        return How(greedy=True, penalties=False, guided=False, columns=STRIDE)
+    return How(guided=draws, columns=STRIDE, likely=MOST_ALTERNATIVES)
+
+
+_NOBODY = Sampling()
+
+
+def _seats(sitters: Sequence[Sitter | None]) -> Seats:
+    places = {id(sitter): row for row, sitter in enumerate(sitters) if sitter is not None}
+    most, leader, shadow = np.zeros((3, len(sitters)), np.int32)
+    leader[:] = shadow[:] = np.arange(len(sitters))
+    for row, sitter in enumerate(sitters):
+        if sitter is not None:
+            most[row] = sitter.said_most
+            leader[row] = places[id(sitter.leader or sitter)]
+            shadow[row] = places[id(sitter.shadow or sitter)]
+    return Seats(most, leader, shadow)
+
+
+@jax.jit
+def _first(read: Read, key: Array) -> Running:
+    """A table of one row, at the beginning of its reply."""
+    V = read.logits.shape[1]
+    counts, said = jnp.zeros((1, V), jnp.int32), jnp.zeros(1, jnp.int32)
+    return Running(read.cache, read.logits, begin(1), counts, said, key)
+
+
+@partial(jax.jit, static_argnames=("config",), donate_argnames=("running",))
+def _joined(running: Running, row: Running, at: Int[Array, ""], *, config: ModelConfig) -> Running:
+    cache = row_put(running.cache, row.cache, at=at, heads=config.kv_heads)
+    rest = jax.tree.map(lambda all, one: all.at[at].set(one[0]), running[1:], row[1:])
+    return Running(cache, *rest)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _taken(running: Running, index: Int[Array, " R"], *, config: ModelConfig) -> Running:
+    cache = rows_taken(running.cache, index, heads=config.kv_heads)
+    return Running(cache, *jax.tree.map(lambda x: x[index], running[1:]))
