@@ -4,7 +4,7 @@ Invariant: how a prompt is cut, and what of it was kept from before, changes non
 """
 
 import hashlib
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -82,9 +82,9 @@ class Reading:
         self._model, self._config, self._prompt = model, config, prompt
         self._at = shared
         if known is None:
-            dtype = model.decoder.embedding.dtype
-            known = empty_cache(config, rows=1, room=room, dtype=dtype)
-        self._cache = Cache(fitted(known, room=room).layers, jnp.array([shared], jnp.int32))
+            known = empty_row(config, room, str(model.decoder.embedding.dtype))
+        lengths = jax.device_put(np.array([shared], np.int32))
+        self._cache = Cache(fitted(known, room=room).layers, lengths)
         self._pooled: Array | None = None
         self._logits: Array | None = None
 
@@ -132,6 +132,12 @@ class Reading:
             if start < stop < end:
                 return start if start > self._at else end
         return stop
+
+
+@lru_cache(maxsize=16)
+def empty_row(config: ModelConfig, room: int, dtype: str) -> Cache:
+    """A row that holds nothing, shared by all that are read from the start."""
+    return empty_cache(config, rows=1, room=room, dtype=dtype)
 
 
 @partial(jax.jit, static_argnames=("config",))

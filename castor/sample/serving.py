@@ -15,83 +15,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float32
 
 from castor.core.content import Document, Part, Turn
-from castor.sample.ask import Ask, Busy, Failed, Guide, Late, Likely, News, Token
-from castor.sample.choose import Sampling
+from castor.sample.ask import Ask, Busy, Failed, Late, News, Token
 from castor.sample.engine import Engine, next_role
-from castor.sample.grammar import Rules
+from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve, room_for
 from castor.sample.prefixes import Prefixes
-from castor.sample.reading import CHUNK, Prompt, Read, Reading, prompt_of
-from castor.sample.session import keys, said_most
-from castor.sample.table import Call, Sitter, Table, widths
-from castor.sample.ticket import Counted, Ticket
-from castor.sample.transcript import Transcript
-from castor.tokens.render import Piece, Tokens
-from castor.tokens.vocab import Control
+from castor.sample.reading import CHUNK, Read, Reading, prompt_of
+from castor.sample.session import keys
+from castor.sample.table import Call, Table
+from castor.sample.ticket import Counted, Ticket, counted
+from castor.tokens.render import Piece
 
 CHUNK_BESIDE = 64  # ids of a prompt that are read between two calls while others are answered
 IN_TURN = 4  # each so many chunks the oldest prompt is read on, not the shortest
 KEEP_BYTES = 256 * 2**20  # of rows that are kept for prompts which begin like them
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Candidate:
-    """One reply as it grows."""
-
-    number: int
-    sitter: Sitter
-    script: Transcript
-    guide: Guide | None
-    over: bool = False
-
-
-@dataclass(eq=False)
-class Job:
-    """One request, from the queue to its last news."""
-
-    prompt: Prompt
-    room: int
-    ticket: Ticket | None = None  # None: a document to be embedded
-    ask: Ask | None = None
-    law: Rules | None = None
-    deadline: float = float("inf")
-    reading: Reading | None = None
-    candidates: list[Candidate] = field(default_factory=list)
-    embedded: "asyncio.Future[np.ndarray] | None" = None
-
-    @property
-    def rows(self) -> int:
-        """Rows that it needs in the table."""
-        if self.ask is None:
-            return 0
-        return self.ask.candidates * (2 if _guided(self.ask.sampling) else 1)
-
-    @property
-    def dropped(self) -> bool:
-        """Whether nobody waits for it."""
-        if self.ticket is not None:
-            return self.ticket.cancelled
-        return self.embedded is not None and self.embedded.cancelled()
-
-
-@dataclass
-class Tally:
-    """What a desk has done since it opened."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    drawn_tokens: int = 0
-    calls: int = 0
 
 
 class Desk:
@@ -172,7 +116,7 @@ class Desk:
             Busy: the queue is full.
         """
         loop = asyncio.get_running_loop()
-        jobs = [await asyncio.to_thread(self._prepared_to_embed, d) for d in documents]
+        jobs = [await asyncio.to_thread(job_to_embed, d, engine=self._engine) for d in documents]
         for job in jobs:
             job.embedded = loop.create_future()
         for job in jobs:
@@ -188,32 +132,12 @@ class Desk:
         self._thread.join()
 
     def _prepared(self, ask: Ask) -> Job:
-        law = self._engine.law(ask.sampling)
-        prompt = self._prompt(ask.document)
-        most = said_most(ask.sampling, law, len(prompt), context=self.context)
-        late = float("inf") if ask.deadline_s is None else time.monotonic() + ask.deadline_s
-        job = Job(prompt, self._room(len(prompt) + most), ask=ask, law=law, deadline=late)
+        job = job_for(ask, engine=self._engine)
         if job.rows > self._rows:
             raise ValueError(
                 f"{ask.candidates} candidates take {job.rows} rows; this server has {self._rows}"
             )
         return job
-
-    def _prepared_to_embed(self, document: Document) -> Job:
-        prompt = self._prompt(document)
-        return Job(prompt, self._room(len(prompt)))
-
-    def _prompt(self, document: Document) -> Prompt:
-        tokens = self._engine.tokens(document, open_turn=next_role(document))
-        if len(tokens.ids) >= self.context:
-            raise ValueError(
-                f"The input token count ({len(tokens.ids)}) exceeds the maximum number of tokens "
-                f"allowed ({self.context - 1})."
-            )
-        return prompt_of(tokens)
-
-    def _room(self, positions: int) -> int:
-        return next(width for width in widths(self.context) if width >= positions)
 
     def _queue(self, job: Job) -> None:
         with self._bell:
@@ -281,7 +205,7 @@ class Desk:
         if job.ticket is not None and not job.ticket.cancelled:
             self._told.append((job.ticket, error))
         if job.embedded is not None:
-            _resolve(job.embedded, error)
+            resolve(job.embedded, error)
 
     def _admit(self) -> None:
         """Begin to read what has come, as far as there will be rows for it."""
@@ -291,6 +215,7 @@ class Desk:
                 if not self._waiting or self._waiting[0].rows > free:
                     return
                 job = self._waiting.popleft()
+            self._reading.append(job)  # at once: whatever fails now is told to whoever asked
             free -= job.rows
             known, shared = (None, 0) if job.ask is None else self._prefixes.longest(job.prompt)
             job.reading = Reading(
@@ -306,43 +231,33 @@ class Desk:
             self.tally.requests += 1
             self.tally.prompt_tokens += len(job.prompt)
             self.tally.reused_tokens += shared
-            self._reading.append(job)
 
     def _read_on(self) -> None:
         """One chunk of the prompt that needs least, or now and then of the one that came first."""
         self._turn += 1
         oldest = self._turn % IN_TURN == 0
-        job = self._reading[0] if oldest else min(self._reading, key=_left)
+        job = self._reading[0] if oldest else min(self._reading, key=lambda job: job.left)
         assert job.reading is not None
         job.reading.advance(CHUNK_BESIDE if self._table.sitters else CHUNK)
         if job.reading.left:
             return
-        self._reading.remove(job)
         read = job.reading.done
         if job.embedded is not None:
             pooled = np.asarray(read.pooled[0])
-            _resolve(job.embedded, pooled / max(float(np.linalg.norm(pooled)), 1e-12))
-            return
-        self._prefixes.keep(job.prompt.marks, read.cache)
-        for number in range(job.ask.candidates if job.ask else 0):
-            self._seat(job, number, read)
+            resolve(job.embedded, pooled / max(float(np.linalg.norm(pooled)), 1e-12))
+        else:
+            self._prefixes.keep(job.prompt.marks, read.cache)
+            for number in range(job.ask.candidates if job.ask else 0):
+                self._seat(job, number, read)
+        self._reading.remove(job)
 
     def _seat(self, job: Job, number: int, read: Read) -> None:
         """A candidate begins its reply, with its shadow where pictures are guided."""
-        assert job.ask is not None and job.law is not None
-        sampling, law = job.ask.sampling, job.law
-        most = said_most(sampling, law, len(job.prompt), context=self.context)
-        guide = None if job.ask.constraint is None else job.ask.constraint.start()
-        sitter = Sitter(sampling, law, most, alternatives=job.ask.alternatives > 0)
-        sitter.may = None if guide is None else guide.allowed()
-        script = Transcript(self._engine.vocab, stop=sampling.stop)
-        candidate = Candidate(number, sitter, script, guide)
-        job.candidates.append(candidate)
+        candidate = job.candidate(number, vocab=self._engine.vocab)
+        sitter, key = candidate.sitter, keys(candidate.sitter.sampling.seed, [number])
         self._candidates[id(sitter)] = (job, candidate)
-        key = keys(sampling.seed, [number])
         self._table.sit(sitter, read, key, room=job.room)
-        if _guided(sampling):
-            sitter.shadow = Sitter(sampling, law, most, leader=sitter)
+        if sitter.shadow is not None:
             self._table.sit(sitter.shadow, self._read_unasked(), key, room=job.room)
 
     def _read_unasked(self) -> Read:
@@ -350,7 +265,7 @@ class Desk:
         if self._unasked is None:
             nothing = Document((Turn("user", ()),))
             prompt = prompt_of(self._engine.tokens(nothing, open_turn="model"))
-            shape, room = self._engine.shape, self._room(len(prompt) + 1)
+            shape, room = self._engine.shape, room_for(len(prompt) + 1, self.context)
             reading = Reading(self._engine.weights, prompt, config=shape, room=room)
             reading.advance()
             self._unasked = reading.done
@@ -367,43 +282,12 @@ class Desk:
         for row, sitter in enumerate(call.sitters):
             job, candidate = self._candidates.get(id(sitter), (None, None))
             if job is not None and candidate is not None:
-                tokens, pieces = self._listen(job, candidate, heard, row, steps)
+                tokens, pieces = candidate.listen(heard, row=row, steps=steps)
+                self.tally.drawn_tokens += len(tokens)
                 news.append((job, candidate, tokens, pieces))
         parts = self._engine.parts([pieces for *_, pieces in news])
         for (job, candidate, tokens, _), mine in zip(news, parts, strict=True):
             self._tell(job, candidate, tokens, mine)
-
-    def _listen(
-        self, job: Job, candidate: Candidate, heard: Any, row: int, steps: int
-    ) -> tuple[list[Token], list[Piece]]:
-        """A candidate's new ids: what they are, and what they show."""
-        script, most = candidate.script, candidate.sitter.said_most
-        tokens: list[Token] = []
-        pieces: list[Piece] = []
-        for at in range(steps):
-            if script.ended or len(script.ids) == most:
-                break
-            i = int(heard.ids[row, at])
-            pieces += script.feed(i)
-            tokens.append(self._token(job, heard, row, at))
-            if candidate.guide is not None and not script.ended:
-                candidate.guide.take(i)
-                candidate.sitter.may = candidate.guide.allowed()
-        if not script.ended and len(script.ids) == most:
-            pieces += script.close()
-        candidate.over = script.ended or len(script.ids) == most
-        self.tally.drawn_tokens += len(tokens)
-        return tokens, pieces
-
-    def _token(self, job: Job, heard: Any, row: int, at: int) -> Token:
-        spell = self._engine.vocab.piece_bytes
-        i = int(heard.ids[row, at])
-        drawn = Likely(i, spell(i), float(heard.logprobs[row, at]))
-        wanted = job.ask.alternatives if job.ask else 0
-        ids = heard.likely[row, at, :wanted].tolist()
-        chances = heard.likely_logprobs[row, at, :wanted].tolist()
-        others = (Likely(j, spell(j), chance) for j, chance in zip(ids, chances, strict=True))
-        return Token(drawn, tuple(others))
 
     def _tell(self, job: Job, candidate: Candidate, tokens: list[Token], parts: list[Part]) -> None:
         finish = None
@@ -444,39 +328,3 @@ class Desk:
         told, self._told = self._told, []
         if told:
             Ticket.deliver(told)
-
-
-def counted(tokens: Tokens) -> Counted:
-    """The tokens of a prompt by what they stand for; a clip's frames, sound and times are video."""
-    inside = np.cumsum(
-        (tokens.ids == Control.VIDEO_BEGIN).astype(int)
-        - np.roll(tokens.ids == Control.VIDEO_END, 1).astype(int)
-    )
-    kinds = np.full(len(tokens.ids), "text", "<U5")
-    for at, signal in tokens.signals:
-        kinds[at : at + len(signal.values)] = signal.kind
-    kinds[inside > 0] = "video"
-    names, numbers = np.unique(kinds, return_counts=True)
-    return Counted(len(tokens.ids), dict(zip(names.tolist(), numbers.tolist(), strict=True)))
-
-
-def _guided(sampling: Sampling) -> bool:
-    return sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
-
-
-def _left(job: Job) -> int:
-    return 0 if job.reading is None else job.reading.left
-
-
-def _resolve(future: "asyncio.Future[Any]", found: Any) -> None:
-    """Set a future of another thread's event loop, if anybody still waits for it."""
-
-    def put() -> None:
-        if future.done():
-            return
-        if isinstance(found, Exception):
-            future.set_exception(found)
-        else:
-            future.set_result(found)
-
-    future.get_loop().call_soon_threadsafe(put)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import UInt32
 
 from castor.models.cache import fitted
 from castor.models.sizes import ModelConfig
@@ -159,5 +160,9 @@ def said_most(sampling: Sampling, law: Rules, length: int, *, context: int) -> i
 
 def keys(seed: int, numbers: Sequence[int]) -> jax.Array:
     """What the rows of these numbers draw with."""
-    key = jax.random.key(0)
-    return jnp.stack([jax.random.fold_in(key, (seed + n) % 2**32) for n in numbers])
+    return _folded(np.array([(seed + n) % 2**32 for n in numbers], np.uint32))
+
+
+@jax.jit
+def _folded(seeds: UInt32[np.ndarray | jax.Array, " B"]) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), seeds)

@@ -1,8 +1,8 @@
 """The rows that are being answered, on the device: they join and leave between two calls.
 
-The table is as long as the next power of two that holds its rows, and as wide as the longest of
-them needs, out of a few widths, so that little is ever compiled. A call is dispatched before the
-one before it is looked at; so a row that the host ends may say a few ids that nobody hears.
+The table is as long as its rows need and as wide as the longest of them, out of a few lengths and
+widths, so that little is ever compiled. A call is dispatched before the one before it is looked at;
+so a row that the host ends may say a few ids that nobody hears.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,10 @@ from jaxtyping import Bool, Int
 from castor.models.cache import fitted, row_put, rows_taken
 from castor.models.sizes import ModelConfig
 from castor.sample.ask import MOST_ALTERNATIVES
-from castor.sample.choose import Sampling, dials
+from castor.sample.choose import Dials, Sampling, dials
 from castor.sample.decode import Drawn, How, Running, Seats, Told, run
 from castor.sample.grammar import Rules, begin, for_rows
 from castor.sample.reading import Read
-from castor.sample.rows import bucket
 
 STRIDE = 4  # ids that a call draws where nobody waits for the one after
 NARROW = 256  # positions of the narrowest table
@@ -56,6 +55,15 @@ class Call(NamedTuple):
     drawn: Drawn
 
 
+def lengths(rows_most: int, *, half: bool) -> tuple[int, ...]:
+    """How many rows a table may have: two at least in `half` precision, of which XLA makes single
+    precision on a CPU where there is one row, all weights anew in each call."""
+    found = [2 if half else 1]
+    while found[-1] < rows_most:
+        found.append(min(found[-1] * 4, rows_most))
+    return tuple(found)
+
+
 def widths(context: int) -> tuple[int, ...]:
     """How many positions a table may have, for a model of this context."""
     found = [min(NARROW, context)]
@@ -69,9 +77,11 @@ class Table:
 
     def __init__(self, model: Any, *, config: ModelConfig, rows_most: int, draws: bool) -> None:
         self._model, self._config, self._draws = model, config, draws
-        self._rows_most = rows_most
+        half = model.decoder.embedding.dtype != jnp.float32
+        self._rows_most, self._lengths = rows_most, lengths(rows_most, half=half)
         self._sitters: list[Sitter | None] = []
         self._running: Running | None = None
+        self._facts: tuple[Dials, Rules, Seats] | None = None  # of those who sit, as arrays
 
     @property
     def sitters(self) -> list[Sitter]:
@@ -85,12 +95,15 @@ class Table:
 
     def sit(self, sitter: Sitter, read: Read, key: Array, *, room: int) -> None:
         """Begin the reply to what was read."""
+        self._facts = None
         if None not in self._sitters:
-            self._resize(bucket(len(self._sitters) + 1))
+            self._resize(self._length(len(self._sitters) + 1))
         cache = fitted(read.cache, room=max(room, self.room))
         row = _first(read._replace(cache=cache), key)
         if self._running is None:
             self._running, self._sitters = row, [sitter]
+            if self._lengths[0] > 1:
+                self._resize(self._lengths[0])
             return
         if self.room < room:
             wider = fitted(self._running.cache, room=room)
@@ -102,14 +115,14 @@ class Table:
     def leave(self, sitter: Sitter) -> Read:
         """End a reply. What its row holds is given back; its logits are of no use."""
         at = self._sitters.index(sitter)
-        self._sitters[at] = None
+        self._sitters[at], self._facts = None, None
         assert self._running is not None
         row = _taken(self._running, np.array([at], np.int32), config=self._config)
         left = len(self.sitters)
         if not left:
             self._running, self._sitters = None, []
-        elif bucket(left) * 2 <= bucket(len(self._sitters)) // 2:  # not for one who leaves
-            self._resize(bucket(left))
+        elif 2 * left <= self._rows_most and self._length(2 * left) < len(self._sitters):
+            self._resize(self._length(left))
         return Read(row.cache, row.logits, row.logits[:, :0])
 
     @property
@@ -121,20 +134,24 @@ class Table:
         """Draw the next ids of all rows: one where the host decides or is in a `hurry`."""
         assert self._running is not None
         sitters = tuple(self._sitters)
+        if self._facts is None:
+            dial = dials([sitter.sampling if sitter else _NOBODY for sitter in sitters])
+            self._facts = dial, for_rows([self._law(sitter) for sitter in sitters]), _seats(sitters)
         plain = all(sitter is None or sitter.plain for sitter in sitters)
         bound = any(sitter is not None and sitter.may is not None for sitter in sitters)
         self._running, drawn = run(
             self._model,
             self._running,
-            dials([_NOBODY if sitter is None else sitter.sampling for sitter in sitters]),
-            for_rows([self._law(sitter) for sitter in sitters]),
-            _seats(sitters),
+            *self._facts,
             np.int32(1 if hurry or bound else STRIDE),
             None if plain else self._told(sitters),
             config=self._config,
             how=how(plain=plain, draws=self._draws),
         )
         return Call(sitters, drawn)
+
+    def _length(self, rows: int) -> int:
+        return next(length for length in self._lengths if length >= rows)
 
     def _law(self, sitter: Sitter | None) -> Rules:
         return next(s.law for s in (sitter, *self._sitters) if s is not None)
@@ -151,6 +168,7 @@ class Table:
         """Make the table that long; those who sit move to the front."""
         if self._running is None:
             return
+        self._facts = None
         seated = [row for row, sitter in enumerate(self._sitters) if sitter is not None]
         index = np.array([*seated, *[0] * (rows - len(seated))], np.int32)
         self._running = _taken(self._running, index, config=self._config)

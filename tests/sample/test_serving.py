@@ -216,15 +216,15 @@ def test_an_error_of_the_engine_fails_its_requests_and_the_next_one_works(
     desk, engine, documents, monkeypatch
 ):
     broken = threading.Event()
-    listen = desk._listen
+    hear_calls = desk._hear
 
-    def failing(*given: object) -> object:
+    def failing() -> None:
         if not broken.is_set():
             broken.set()
             raise RuntimeError("out of luck")
-        return listen(*given)
+        hear_calls()
 
-    monkeypatch.setattr(desk, "_listen", failing)
+    monkeypatch.setattr(desk, "_hear", failing)
     with pytest.raises(Failed, match="the model failed: out of luck"):
         together(hear(desk, Ask(documents[0], GREEDY)))
     [[heard]] = together(hear(desk, Ask(documents[0], GREEDY)))
@@ -273,9 +273,7 @@ def test_embeddings_are_of_length_one_and_of_their_own_document(desk, documents)
         (lambda: Ask(Document.of("hi"), GREEDY, alternatives=21), "outside 0 to 20"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_before_it_waits(
-    desk, make: Callable[[], Ask], message
-):
+def test_what_cannot_be_answered_is_refused_before_it_waits(desk, make: Callable[[], Ask], message):
     with pytest.raises(ValueError, match=message):
         together(hear(desk, make()))
 
