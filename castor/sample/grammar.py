@@ -29,9 +29,10 @@ class Rules(NamedTuple):
     width: Int[np.ndarray | Array, "..."]
 
     @property
-    def picture_ids(self) -> Int[np.ndarray | Array, "..."]:
+    def picture_ids(self) -> Int[np.ndarray | Array, "..."] | np.integer:
         """Ids that the smallest allowed picture takes, from its begin to its end."""
-        return jnp.maximum(self.height, 1) * jnp.maximum(self.width, 1) + 4
+        height, width = (n + (n == 0).astype(np.int32) for n in (self.height, self.width))
+        return height * width + 4
 
 
 class Grammar(NamedTuple):

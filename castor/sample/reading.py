@@ -46,7 +46,7 @@ class Read(NamedTuple):
 
     cache: Cache
     logits: Float[Array, "1 V"]
-    pooled: Float[Array, "1 D"]  # the sum of the final states of what was read
+    pooled: Float[Array | np.ndarray, "1 D"]  # the sum of the final states of what was read
 
 
 def prompt_of(tokens: Tokens) -> Prompt:
@@ -85,7 +85,7 @@ class Reading:
             known = empty_row(config, room, str(model.decoder.embedding.dtype))
         lengths = jax.device_put(np.array([shared], np.int32))
         self._cache = Cache(fitted(known, room=room).layers, lengths)
-        self._pooled: Array | None = None
+        self._pooled: Array | np.ndarray = np.zeros((1, config.width), np.float32)
         self._logits: Array | None = None
 
     @property
@@ -96,7 +96,7 @@ class Reading:
     @property
     def done(self) -> Read:
         """The whole prompt, when nothing is left."""
-        assert self._logits is not None and self._pooled is not None and not self.left
+        assert self._logits is not None and not self.left
         return Read(self._cache, self._logits, self._pooled)
 
     def advance(self, most: int = CHUNK) -> None:
@@ -112,17 +112,17 @@ class Reading:
             if self._at <= at < stop:
                 here = slice(at - self._at, at - self._at + len(signal.values))
                 blocks[0, here], slots[0, here] = number, True
-                states[0, here] = _encoded(self._model, signal, config=self._config)
-        self._cache, self._logits, pooled = read_on(
+                states[0, here] = encoded(self._model, signal, config=self._config)
+        self._cache, self._logits, self._pooled = read_on(
             self._model,
             tokens,
             np.arange(T)[None] < len(ids),
             blocks,
             Seen(states, slots),
             self._cache,
+            self._pooled,
             config=self._config,
         )
-        self._pooled = pooled if self._pooled is None else self._pooled + pooled
         self._at = stop
 
     def _stop(self, most: int) -> int:
@@ -148,20 +148,21 @@ def read_on(
     blocks: Int[Array, "1 T"],
     seen: Seen,
     cache: Cache,
+    pooled: Float[Array, "1 D"],
     *,
     config: ModelConfig,
 ) -> tuple[Cache, Float[Array, "1 V"], Float[Array, "1 D"]]:
-    """A row with further ids in it, the logits of the next one, and the sum of their states."""
+    """A row with further ids in it, the logits of the next one, and the sum of all states."""
     states, cache = decoder.extend(
         model, tokens, cache, config=config, valid=valid, blocks=blocks, media=seen
     )
     last = jnp.maximum(valid.sum(1, dtype=jnp.int32) - 1, 0)
     final = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-    pooled = jnp.where(valid[..., None], states.astype(jnp.float32), 0.0).sum(1)
+    pooled = pooled + jnp.where(valid[..., None], states.astype(jnp.float32), 0.0).sum(1)
     return cache, decoder.logits(model, final), pooled
 
 
-def _encoded(model: Any, signal: Signal, *, config: ModelConfig) -> Float[np.ndarray, "n D"]:
+def encoded(model: Any, signal: Signal, *, config: ModelConfig) -> Float[np.ndarray, "n D"]:
     """The states of one signal's slots."""
     n = len(signal.values)
     M = bucket(n, least=SLOTS)
@@ -170,7 +171,7 @@ def _encoded(model: Any, signal: Signal, *, config: ModelConfig) -> Float[np.nda
     values[0, :n], places[0, :n], blocks[0, :n] = signal.values, signal.places, 1
     slots = Slots(values, places, np.zeros((1, M), np.int32), blocks)
     states = _encode(model.encoders[signal.kind], slots, config=config)
-    return np.asarray(states[0, :n].astype(jnp.float32))
+    return np.asarray(states)[0, :n].astype(np.float32)
 
 
 @partial(jax.jit, static_argnames=("config",))

@@ -15,15 +15,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float32
 
 from castor.core.content import Document, Part, Turn
-from castor.sample.ask import Ask, Busy, Failed, Late, News, Token
+from castor.sample.ask import Ask, Busy, Constraint, Failed, Late, News, Token
 from castor.sample.engine import Engine, next_role
 from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve, room_for
+from castor.sample.languages import language
 from castor.sample.prefixes import Prefixes
 from castor.sample.reading import CHUNK, Read, Reading, prompt_of
 from castor.sample.session import keys
@@ -54,6 +56,7 @@ class Desk:
         self.name, self.tally = name, Tally()
         self._engine, self._rows, self._most = engine, rows, queue
         self.context, self.draws = engine.config.context, engine.codec is not None
+        self.embeds = True
         self._table = Table(engine.weights, config=engine.shape, rows_most=rows, draws=self.draws)
         self._prefixes = Prefixes(bytes_most=keep_bytes)
         self._waiting: deque[Job] = deque()
@@ -84,6 +87,14 @@ class Desk:
     def answering(self) -> int:
         """Replies that are growing."""
         return len(self._candidates)
+
+    def constraint(self, kind: str, spec: Any) -> Constraint:
+        """A language of replies, as `languages.language` says.
+
+        Raises:
+            ValueError: there is no such kind, or the specification cannot be kept to.
+        """
+        return language(kind, spec, vocab=self._engine.vocab)
 
     def count(self, document: Document) -> Counted:
         """The tokens of a document as a prompt.
@@ -197,9 +208,13 @@ class Desk:
             self._end(job, Late())
         for job in {job: 0 for job, _ in self._candidates.values()}:
             if job.dropped or job.deadline < now:
-                for candidate in job.candidates:
-                    self._stand_up(job, candidate)
-                self._end(job, Late())
+                self._give_up(job, Late())
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """End a request whose replies are growing."""
+        for candidate in job.candidates:
+            self._stand_up(job, candidate)
+        self._end(job, error)
 
     def _end(self, job: Job, error: Exception) -> None:
         if job.ticket is not None and not job.ticket.cancelled:
@@ -243,7 +258,7 @@ class Desk:
             return
         read = job.reading.done
         if job.embedded is not None:
-            pooled = np.asarray(read.pooled[0])
+            pooled = np.asarray(read.pooled)[0]
             resolve(job.embedded, pooled / max(float(np.linalg.norm(pooled)), 1e-12))
         else:
             self._prefixes.keep(job.prompt.marks, read.cache)
@@ -282,12 +297,17 @@ class Desk:
         for row, sitter in enumerate(call.sitters):
             job, candidate = self._candidates.get(id(sitter), (None, None))
             if job is not None and candidate is not None:
-                tokens, pieces = candidate.listen(heard, row=row, steps=steps)
+                try:
+                    tokens, pieces = candidate.listen(heard, row=row, steps=steps)
+                except Failed as error:  # of its constraint, which is nobody else's
+                    self._give_up(job, error)
+                    continue
                 self.tally.drawn_tokens += len(tokens)
                 news.append((job, candidate, tokens, pieces))
         parts = self._engine.parts([pieces for *_, pieces in news])
         for (job, candidate, tokens, _), mine in zip(news, parts, strict=True):
-            self._tell(job, candidate, tokens, mine)
+            if id(candidate.sitter) in self._candidates:  # not given up with another of its job
+                self._tell(job, candidate, tokens, mine)
 
     def _tell(self, job: Job, candidate: Candidate, tokens: list[Token], parts: list[Part]) -> None:
         finish = None
@@ -303,9 +323,9 @@ class Desk:
         sitter = candidate.sitter
         if self._candidates.pop(id(sitter), None) is None:
             return
-        read = self._table.leave(sitter)
+        held = self._table.leave(sitter)
         marks = np.concatenate([job.prompt.marks, np.array(candidate.script.ids, np.int64)])
-        self._prefixes.keep(marks, read.cache)
+        self._prefixes.keep(marks, held)
         if sitter.shadow is not None:
             self._table.leave(sitter.shadow)
 

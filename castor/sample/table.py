@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Int
 
-from castor.models.cache import fitted, row_put, rows_taken
+from castor.models.cache import Cache, fitted, row_put, rows_taken
 from castor.models.sizes import ModelConfig
 from castor.sample.ask import MOST_ALTERNATIVES
 from castor.sample.choose import Dials, Sampling, dials
@@ -78,7 +78,7 @@ class Table:
     def __init__(self, model: Any, *, config: ModelConfig, rows_most: int, draws: bool) -> None:
         self._model, self._config, self._draws = model, config, draws
         half = model.decoder.embedding.dtype != jnp.float32
-        self._rows_most, self._lengths = rows_most, lengths(rows_most, half=half)
+        self._rows_most, self.lengths = rows_most, lengths(rows_most, half=half)
         self._sitters: list[Sitter | None] = []
         self._running: Running | None = None
         self._facts: tuple[Dials, Rules, Seats] | None = None  # of those who sit, as arrays
@@ -102,18 +102,23 @@ class Table:
         row = _first(read._replace(cache=cache), key)
         if self._running is None:
             self._running, self._sitters = row, [sitter]
-            if self._lengths[0] > 1:
-                self._resize(self._lengths[0])
+            if self.lengths[0] > 1:
+                self._resize(self.lengths[0])
             return
-        if self.room < room:
-            wider = fitted(self._running.cache, room=room)
-            self._running = self._running._replace(cache=wider)
+        self._running = self.widened(room)
         at = self._sitters.index(None)
         self._sitters[at] = sitter
         self._running = _joined(self._running, row, np.int32(at), config=self._config)
 
-    def leave(self, sitter: Sitter) -> Read:
-        """End a reply. What its row holds is given back; its logits are of no use."""
+    def widened(self, room: int) -> Running:
+        """All rows with at least that many positions."""
+        assert self._running is not None
+        if self.room >= room:
+            return self._running
+        return self._running._replace(cache=fitted(self._running.cache, room=room))
+
+    def leave(self, sitter: Sitter) -> Cache:
+        """End a reply and give back what its row holds."""
         at = self._sitters.index(sitter)
         self._sitters[at], self._facts = None, None
         assert self._running is not None
@@ -123,7 +128,7 @@ class Table:
             self._running, self._sitters = None, []
         elif 2 * left <= self._rows_most and self._length(2 * left) < len(self._sitters):
             self._resize(self._length(left))
-        return Read(row.cache, row.logits, row.logits[:, :0])
+        return row.cache
 
     @property
     def room(self) -> int:
@@ -151,7 +156,7 @@ class Table:
         return Call(sitters, drawn)
 
     def _length(self, rows: int) -> int:
-        return next(length for length in self._lengths if length >= rows)
+        return next(length for length in self.lengths if length >= rows)
 
     def _law(self, sitter: Sitter | None) -> Rules:
         return next(s.law for s in (sitter, *self._sitters) if s is not None)

@@ -1,0 +1,62 @@
+"""What is compiled before the first request, so that none waits for it."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+import pytest
+
+from castor.sample.ask import Ask
+from castor.sample.choose import Sampling
+from castor.sample.engine import Engine
+from castor.sample.serving import Desk
+from castor.sample.warming import warm
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+SAMPLINGS = (
+    Sampling(max_tokens=8),
+    Sampling(max_tokens=8, temperature=1.0, top_k=5, top_p=0.9, frequency_penalty=1.0),
+    Sampling(max_tokens=30, temperature=1.0, pictures="allowed", guidance=2.0),
+    Sampling(pictures="only", guidance=2.0),
+)
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """Every compilation from now on."""
+    seen: list[str] = []
+
+    def note(name: str, seconds: float, **told: object) -> None:
+        if name == COMPILED:
+            seen.append(f"{told.get('fun_name')} in {seconds:.2f} s")
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.mark.slow
+def test_after_warming_no_request_compiles_anything(engine, documents, compiled):
+    wide = replace(engine.shape, context=300)
+    wide = Engine(engine.weights, config=wide, vocab=engine.vocab, codec=engine.codec)
+    assert list(warm(wide, rows=5))
+    assert compiled
+    compiled.clear()
+    desk = Desk(wide, name="tiny", rows=5)
+
+    async def hear(ask: Ask) -> None:
+        async for _ in await desk.ask(ask):
+            pass
+
+    async def crowd() -> None:
+        asks = [Ask(d, s) for d in documents for s in SAMPLINGS]
+        asks += [Ask(documents[0], SAMPLINGS[1], candidates=2, alternatives=3)]
+        asks += [Ask(documents[2], replace(s, max_tokens=290)) for s in SAMPLINGS[:2]]
+        asks += [Ask(documents[1], SAMPLINGS[0], constraint=desk.constraint("json", None))]
+        await asyncio.gather(*map(hear, asks))
+        await desk.embed(documents)
+
+    asyncio.run(crowd())
+    desk.close()
+    assert not compiled, "; ".join(compiled)
