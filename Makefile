@@ -4,7 +4,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml --group build
 
-.PHONY: help run test slow lint docs lock peers
+.PHONY: help run test slow lint docs lock peers clients
 help:
 	@echo "make run    install what is missing into .venv, then show the trained model at work"
 	@echo "make test   the default tests (under 10 minutes on two cores); make slow: the others"
@@ -12,6 +12,7 @@ help:
 	@echo "make docs   write docs/cli.md and the results in README.md anew"
 	@echo "make lock   resolve requirements/*.lock anew"
 	@echo "make peers  an environment of its own with the libraries that benchmarks compare with"
+	@echo "make clients  another with the clients that the server is tried with (make slow)"
 
 run: .venv/run.stamp
 	@.venv/bin/castor demo
@@ -68,4 +69,11 @@ peers: .venv-peers/peers.stamp
 		if $$name -c '' 2>/dev/null; then $$name -m venv .venv-peers && break; fi; \
 	done
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Neither do the clients of the server: they need versions of much that we do not.
+clients: .venv-clients/clients.stamp
+.venv-clients/clients.stamp: requirements/clients.txt | .venv/bin/python
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

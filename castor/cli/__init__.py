@@ -19,18 +19,33 @@ from castor.cli import (
     evaluate,
     export,
     generate,
+    serve,
     show,
     train,
     vocab,
 )
 from castor.cli.flags import Layout, debug_flag
 
-VERBS = (demo, generate, chat, train, evaluate, show, data, vocab, export, doctor, completion)
+VERBS = (
+    demo,
+    generate,
+    chat,
+    serve,
+    train,
+    evaluate,
+    show,
+    data,
+    vocab,
+    export,
+    doctor,
+    completion,
+)
 
 EPILOG = """
 examples:
   castor demo                                        the shipped model at work
   castor generate "What sound is this?" --file bark.wav
+  castor serve                                       the Gemini API and a chat page
   castor train tiny --out runs/tiny                  from nothing to a model, on a laptop
   castor eval --model runs/tiny shapes draw
 """

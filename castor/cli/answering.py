@@ -19,8 +19,12 @@ from castor.sample.engine import Engine
 SHIPPED = Path(castor.__file__).parent / "weights" / "demo"
 
 
-def load_engine(model: Path | None) -> tuple[Checkpoint, Engine]:
+def load_engine(
+    model: Path | None, *, precision: str = "float32", context: int | None = None
+) -> tuple[Checkpoint, Engine]:
     """A checkpoint, a run's newest one or the weights shipped with Castor, ready to answer.
+
+    `context` is another number of tokens than the model was made for: fewer, or more at its peril.
 
     Raises:
         ValueError: there are none, or they are damaged.
@@ -31,7 +35,10 @@ def load_engine(model: Path | None) -> tuple[Checkpoint, Engine]:
             "them with `castor train demo --data DIR --out RUN`, then pass --model RUN"
         )
     found = load(model or SHIPPED)
-    engine = Engine(found.model, config=found.config, vocab=found.vocab, codec=found.codec)
+    config = found.config if context is None else replace(found.config, context=context)
+    engine = Engine(
+        found.model, config=config, vocab=found.vocab, codec=found.codec, precision=precision
+    )
     return found, engine
 
 

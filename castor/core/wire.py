@@ -7,25 +7,30 @@
      "origin": "…", "tags": ["…"]}
 
 Invariant: `from_wire(to_wire(document)) == document`, for every document.
+What is read is wider than what is written: names in snake_case, base64 of either alphabet with or
+without padding, one part or one turn without its list, null for what is absent.
 """
 
 import base64
-import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from castor.core.content import Call, Document, Media, Part, Result, Role, Text, Turn
 from castor.core.media import named_media
 
-Resolve = Callable[[str], bytes]  # a fileUri (a path, or "file#offset,length") to its bytes
+Resolve = Callable[[str], bytes | Media]  # a fileUri (perhaps "file#offset,length") to what it is
 KINDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 ROLE_NAMES: dict[str, Role] = {
     "system": "system",
     "user": "user",
     "model": "model",
     "page": "page",
-    "function": "user",  # what answers a call
+    "function": "user",  # what answers a call; so is "tool"
+    "tool": "user",
 }
+BASE64 = re.compile(r"[A-Za-z0-9+/]*")
+SPELLINGS = str.maketrans("-_", "+/")
 
 
 def to_wire(document: Document) -> dict[str, Any]:
@@ -33,9 +38,9 @@ def to_wire(document: Document) -> dict[str, Any]:
     turns = list(document.turns)
     wire: dict[str, Any] = {}
     if turns and turns[0].role == "system":
-        wire["systemInstruction"] = {"parts": [_part_to_wire(p) for p in turns.pop(0).parts]}
+        wire["systemInstruction"] = {"parts": [part_to_wire(p) for p in turns.pop(0).parts]}
     wire["contents"] = [
-        {"role": turn.role, "parts": [_part_to_wire(p) for p in turn.parts]} for turn in turns
+        {"role": turn.role, "parts": [part_to_wire(p) for p in turn.parts]} for turn in turns
     ]
     if document.origin:
         wire["origin"] = document.origin
@@ -47,8 +52,9 @@ def to_wire(document: Document) -> dict[str, Any]:
 def from_wire(wire: Mapping[str, Any], *, resolve: Resolve | None = None) -> Document:
     """The document that JSON data stands for; names may be in camelCase or snake_case.
 
-    `resolve` reads the bytes of a `fileData`; without it such parts are refused. Fields beside
-    `contents`, `systemInstruction`, `origin` and `tags` are ignored.
+    `resolve` reads the bytes of a `fileData`; without it such parts are refused. Parts that are
+    thoughts are left out: a model does not read what it once thought. Fields beside `contents`,
+    `systemInstruction`, `origin` and `tags` are ignored.
 
     Raises:
         ValueError: something is not in the form of the API; the message says where.
@@ -64,11 +70,15 @@ def from_wire(wire: Mapping[str, Any], *, resolve: Resolve | None = None) -> Doc
         place = "systemInstruction"
         system = _fields(fields[place], place)
         turns.insert(0, _turn({**system, "role": "system"}, place, resolve))
-    tags = _list({"tags": [], **fields}, "tags", "the document")
+    tags = fields.get("tags", [])
+    if not isinstance(tags, list):
+        raise ValueError(f"the document needs a list of tags; it has {list(fields)}")
+    tags = cast("list[Any]", tags)
     return Document(tuple(turns), str(fields.get("origin", "")), frozenset(map(str, tags)))
 
 
-def _part_to_wire(part: Part) -> dict[str, Any]:
+def part_to_wire(part: Part) -> dict[str, Any]:
+    """One part as plain JSON data."""
     if isinstance(part, Text):
         return {"text": part.text}
     if isinstance(part, Media):
@@ -81,16 +91,19 @@ def _part_to_wire(part: Part) -> dict[str, Any]:
 
 
 def _turn(fields: Mapping[str, Any], place: str, resolve: Resolve | None) -> Turn:
-    role = ROLE_NAMES.get(str(fields.get("role", "user")))
+    role = ROLE_NAMES.get(str(fields.get("role") or "user"))
     if role is None:
         raise ValueError(f"{place}: a role is one of {list(ROLE_NAMES)}; got {fields['role']!r}")
-    parts = enumerate(_list(fields, "parts", place))
-    return Turn(role, tuple(_part(part, f"{place}.parts[{i}]", resolve) for i, part in parts))
+    parts = [
+        (f"{place}.parts[{i}]", _fields(part, f"{place}.parts[{i}]"))
+        for i, part in enumerate(_list(fields, "parts", place))
+    ]
+    kept = [(at, part) for at, part in parts if part.get("thought") is not True]
+    return Turn(role, tuple(_part(part, at, resolve) for at, part in kept))
 
 
-def _part(wire: Any, place: str, resolve: Resolve | None) -> Part:
-    fields = _fields(wire, place)
-    kinds = [kind for kind in KINDS if kind in fields]
+def _part(fields: Mapping[str, Any], place: str, resolve: Resolve | None) -> Part:
+    kinds = [kind for kind in KINDS if fields.get(kind) is not None]
     if len(kinds) != 1:
         raise ValueError(f"{place} has {list(fields)}; a part has one of {list(KINDS)}")
     kind, body = kinds[0], fields[kinds[0]]
@@ -111,19 +124,29 @@ def _part(wire: Any, place: str, resolve: Resolve | None) -> Part:
 
 def _inline(fields: Mapping[str, Any], place: str) -> Media:
     mime, text = _text(fields, "mimeType", place), _text(fields, "data", place)
-    try:
-        return Media(mime, base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"{place}: the data of a medium is base64 ({error})") from None
+    return Media(mime, bytes_of(text, place))
+
+
+def bytes_of(text: str, place: str) -> bytes:
+    """The bytes that base64 spells, in either alphabet, padded or not.
+
+    Raises:
+        ValueError: it is no base64; the message says where.
+    """
+    digits = text.rstrip("=").translate(SPELLINGS)
+    if not BASE64.fullmatch(digits) or len(digits) % 4 == 1:
+        raise ValueError(f"{place}: the data of a medium is base64; got {text[:20]!r}")
+    return base64.b64decode(digits + "=" * (-len(digits) % 4))
 
 
 def _file(fields: Mapping[str, Any], place: str, resolve: Resolve | None) -> Media:
     uri = _text(fields, "fileUri", place)
     if resolve is None:
         raise ValueError(f"{place} names the file {uri!r}, and files are not read here")
-    data = resolve(uri)
-    mime = fields.get("mimeType")
-    return Media(str(mime), data) if mime else named_media(uri.partition("#")[0], data)
+    found, mime = resolve(uri), fields.get("mimeType")
+    if isinstance(found, Media):
+        return Media(str(mime), found.data) if mime else found
+    return Media(str(mime), found) if mime else named_media(uri.partition("#")[0], found)
 
 
 def _fields(wire: Any, place: str) -> dict[str, Any]:
@@ -139,6 +162,8 @@ def _mapping(wire: Any, place: str) -> Mapping[str, Any]:
 
 def _list(fields: Mapping[str, Any], name: str, place: str) -> list[Any]:
     value = fields.get(name)
+    if isinstance(value, Mapping):
+        return [value]
     if not isinstance(value, list):
         raise ValueError(f"{place} needs a list of {name}; it has {list(fields)}")
     return cast("list[Any]", value)

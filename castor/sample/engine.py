@@ -88,6 +88,14 @@ class Engine:
         self.codec = None if codec is None else (weights_in(codec[0], "float32"), codec[1])
         self.weights, self.shape = unrolled(weights_in(model, precision), config)
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Codes of a picture as the codec was trained, rows and columns; None without a codec."""
+        if self.codec is None:
+            return None
+        side = self.codec[1].side // self.codec[1].patch
+        return side, side
+
     def reply(self, documents: Sequence[Document], sampling: Sampling) -> list[Reply]:
         """A turn for each document; the n-th one draws with seed `sampling.seed + n`.
 
@@ -264,10 +272,7 @@ class Engine:
         return rules(self.vocab, pictures=sampling.pictures, grid=self._grid(sampling))
 
     def _grid(self, sampling: Sampling) -> tuple[int, int] | None:
-        if self.codec is None or sampling.grid == "free":
-            return None
-        side = self.codec[1].side // self.codec[1].patch
-        return sampling.grid or (side, side)
+        return None if sampling.grid == "free" else sampling.grid or self.grid
 
     def _refuse_long(self, length: int) -> None:
         if length > self.config.context:

@@ -41,10 +41,9 @@ def warm(engine: Engine, *, rows: int) -> Iterator[str]:
     table = Table(
         engine.weights, config=engine.shape, rows_most=rows, draws=engine.codec is not None
     )
-    for width, sampling in product(widths(context), (GREEDY, ANY)):
-        for length in table.lengths:
-            _fill(table, engine, width, length, sampling)
-            yield f"{length} rows of {width}"
+    for length, width, sampling in product(table.lengths, widths(context), (GREEDY, ANY)):
+        _fill(table, engine, width, length, sampling)
+        yield f"{length} rows of {width}"
     if engine.codec is not None:
         codec, config = engine.codec
         side = config.side // config.patch

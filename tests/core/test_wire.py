@@ -1,5 +1,6 @@
 """Documents as the API's JSON: an exact round trip, both spellings, and every refusal."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from castor.core.content import ROLES, Call, Document, Media, Result, Text, Turn
 from castor.core.files import read_bytes
-from castor.core.wire import from_wire, to_wire
+from castor.core.wire import bytes_of, from_wire, to_wire
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 names = words.filter(bool)
@@ -61,6 +62,43 @@ def test_both_spellings_are_read() -> None:
     assert document.turns[2].parts == (Call("f", {"a_b": 1}),)
 
 
+@given(st.binary(max_size=20), st.booleans(), st.booleans())
+def test_base64_is_read_in_either_alphabet_padded_or_not(
+    data: bytes, web: bool, padded: bool
+) -> None:
+    text = (base64.urlsafe_b64encode if web else base64.b64encode)(data).decode()
+    assert bytes_of(text if padded else text.rstrip("="), "here") == data
+
+
+def test_a_single_part_and_a_single_turn_need_no_list() -> None:
+    assert from_wire({"contents": {"parts": {"text": "hi"}}}) == Document.of("hi")
+
+
+def test_null_is_absent() -> None:
+    wire = {"role": None, "parts": [{"text": "hi", "inlineData": None, "functionCall": None}]}
+    assert from_wire({"contents": [wire], "systemInstruction": None}) == Document.of("hi")
+
+
+def test_thoughts_are_not_read() -> None:
+    parts = [{"text": "hm", "thought": True}, {"thought": True}, {"text": "a", "thought": False}]
+    document = from_wire({"contents": [{"role": "model", "parts": parts}]})
+    assert document == Document.of("a", role="model")
+
+
+def test_ids_of_calls_and_results_are_kept() -> None:
+    document = Document.of(Call("f", {}, "1"), role="model").then(Result("f", {}, "1"), role="user")
+    assert from_wire(to_wire(document)) == document
+
+
+def test_a_resolver_may_know_the_mime() -> None:
+    wire = {"contents": [{"parts": [{"fileData": {"fileUri": "files/x"}}]}]}
+    document = from_wire(wire, resolve=lambda uri: Media("audio/wav", b"abc"))
+    assert document.turns[0].parts == (Media("audio/wav", b"abc"),)
+    wire["contents"][0]["parts"][0]["fileData"]["mimeType"] = "audio/flac"
+    document = from_wire(wire, resolve=lambda uri: Media("audio/wav", b"abc"))
+    assert document.turns[0].parts == (Media("audio/flac", b"abc"),)
+
+
 def test_files_are_read_whole_or_as_slices(tmp_path: Path) -> None:
     png = b"\x89PNG\r\n\x1a\n" + b"x" * 8
     (tmp_path / "all.bin").write_bytes(b"??" + png)
@@ -84,7 +122,10 @@ def test_a_mime_that_is_given_is_kept() -> None:
         ({"text": "a", "inlineData": {}}, "a part has one of"),
         ({"text": 3}, "a text is a string; got int"),
         ({"inlineData": {"data": "AA=="}}, "needs mimeType, a string"),
-        ({"inlineData": {"mimeType": "image/png", "data": "%%"}}, "is base64"),
+        ({"inlineData": {"mimeType": "image/png", "data": "%%"}}, r"parts\[0\]: .* is base64"),
+        ({"inlineData": {"mimeType": "image/png", "data": "AAAAA"}}, "is base64; got 'AAAAA'"),
+        ({"inlineData": {"mimeType": "image/png", "data": "AA=A"}}, "is base64"),
+        ({"text": None}, "a part has one of"),
         ({"inlineData": "AA=="}, "parts.0..inlineData is a JSON object; got str"),
         ({"fileData": {"fileUri": "a.png"}}, "'a.png', and files are not read here"),
         ({"functionCall": {"args": {}}}, "needs name, a string"),

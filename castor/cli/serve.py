@@ -1,0 +1,130 @@
+"""`castor serve`: the Gemini API and the chat page, answered by our own model."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from castor.cli.flags import Verbs, add_verb, count_from_one, model_flag
+
+if TYPE_CHECKING:
+    from castor.sample.engine import Engine
+
+MORE = """\
+Open the address that is printed for the chat page. Code for the Gemini API works with
+GOOGLE_GEMINI_BASE_URL set to it and any GEMINI_API_KEY; OpenAI's clients with /v1 behind it.
+docs/serve.md has a page for each client."""
+ROWS = 32
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(verbs, "serve", run, what="serve the Gemini API and a chat page", more=MORE)
+    model_flag(verb)
+    add = verb.add_argument_group("where").add_argument
+    add("--host", metavar="NAME", default="127.0.0.1", help="to listen on (default: 127.0.0.1)")
+    add("--port", metavar="N", type=port, default=8000, help="0 = any that is free (default: 8000)")
+    add("--tls", action="store_true", help="https and wss, with a certificate of its own making")
+    add(
+        "--data-dir",
+        metavar="DIR",
+        type=Path,
+        help="files, caches and batches (default: ~/.local/share/castor)",
+    )
+    add = verb.add_argument_group("who").add_argument
+    add("--api-key", metavar="KEY", action="append", default=[], help="ask for one of these keys")
+    add("--allow-host", metavar="NAME", action="append", default=[], help="also answer to NAME")
+    add("--origin", metavar="URL", action="append", default=[], help="let pages of URL call")
+    add = verb.add_argument_group("how").add_argument
+    add(
+        "--max-batch",
+        metavar="N",
+        type=count_from_one,
+        default=ROWS,
+        help=f"replies at once ({ROWS})",
+    )
+    add("--queue", metavar="N", type=count_from_one, default=128, help="requests that wait (128)")
+    add("--context", metavar="N", type=count_from_one, help="tokens of prompt and reply, at most")
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weights: float32 is quicker for one reply on a CPU, bfloat16 for many",
+    )
+    add("--warmup", action="store_true", help="compile everything first, then listen")
+    add("--strict", action="store_true", help="refuse fields that the API does not have")
+    add("--strict-models", action="store_true", help="refuse gemini-… names of other models")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Listen, load, answer until told to stop."""
+    from castor.cli.answering import load_engine
+    from castor.sample.serving import Desk
+    from castor.serve.run import Place, listening, serve
+    from castor.serve.service import Settings
+
+    folder = arguments.data_dir or data_home() / "castor"
+    place = Place(folder, arguments.host, arguments.port, arguments.tls)
+    bound = listening(place)
+    found, engine = load_engine(
+        arguments.model, precision=arguments.precision, context=arguments.context
+    )
+    settings = Settings(
+        host=arguments.host,
+        allow_hosts=tuple(arguments.allow_host),
+        keys=frozenset(arguments.api_key),
+        origins=tuple(arguments.origin),
+        strict=arguments.strict,
+        strict_models=arguments.strict_models,
+        grid=engine.grid,
+    )
+    warm_up(engine, rows=arguments.max_batch, wait=arguments.warmup)
+    name = f"castor-{found.recipe.get('name', 'model')}".replace("/", "-")
+    desk = Desk(engine, name=name, rows=arguments.max_batch, queue=arguments.queue)
+    try:
+        serve(desk, settings, place, at=bound, ready=announce)
+    finally:
+        desk.close()
+
+
+def warm_up(engine: "Engine", *, rows: int, wait: bool) -> None:
+    """Compile what requests will need: before the first one, or beside the first ones."""
+    import threading
+
+    from castor.cli.screen import console
+    from castor.sample.warming import warm
+
+    def quietly() -> None:
+        for _ in warm(engine, rows=rows):
+            pass
+
+    if not wait:
+        threading.Thread(target=quietly, name="castor-warming", daemon=True).start()
+        return
+    with console.status("compiling …") as status:
+        for done in warm(engine, rows=rows):
+            status.update(f"compiling: {done}")
+
+
+def announce(address: str, certificate: Path | None) -> None:
+    """Say where the server is, and what its clients need to know."""
+    print(f"chat page            {address}/")
+    print(f"Gemini API           export GOOGLE_GEMINI_BASE_URL={address} GEMINI_API_KEY=local")
+    print(f"OpenAI API           export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY=local")
+    if certificate is not None:
+        print(f"Python over TLS      export SSL_CERT_FILE={certificate}")
+    print("Ctrl-C stops it.")
+    sys.stdout.flush()
+
+
+def data_home() -> Path:
+    """Where programs keep what outlives them."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def port(text: str) -> int:
+    """A port's number, 0 for any that is free."""
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; they go from 0 to 65535")
+    return int(text)
