@@ -53,6 +53,7 @@ def add(verbs: Verbs) -> None:
         help="of weights: float32 is quicker for one reply on a CPU, bfloat16 for many",
     )
     add("--warmup", action="store_true", help="compile everything first, then listen")
+    add("--quiet", action="store_true", help="no line on standard error for each request")
     add("--strict", action="store_true", help="refuse fields that the API does not have")
     add("--strict-models", action="store_true", help="refuse gemini-… names of other models")
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.serve.run import Place, listening, serve
     from castor.serve.service import Settings
 
+    tell_of_requests(quiet=arguments.quiet)
     folder = arguments.data_dir or data_home() / "castor"
     place = Place(folder, arguments.host, arguments.port, arguments.tls)
     bound = listening(place)
@@ -105,6 +107,15 @@ def warm_up(engine: "Engine", *, rows: int, wait: bool) -> None:
     with console.status("compiling …") as status:
         for done in warm(engine, rows=rows):
             status.update(f"compiling: {done}")
+
+
+def tell_of_requests(*, quiet: bool) -> None:
+    """Send what the server logs to standard error: requests as JSON, a line each, and troubles."""
+    import logging
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    if not quiet:
+        logging.getLogger("castor.serve.access").setLevel(logging.INFO)
 
 
 def announce(address: str, certificate: Path | None) -> None:
