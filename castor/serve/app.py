@@ -38,6 +38,7 @@ def app(
     """The server for an engine. `more` are routes that are tried before its own; `metrics` are
     given where they count as well."""
     metrics = Metrics() if metrics is None else metrics
+    metrics.watch("castor_batch_rows", "Replies in the running batch.", lambda: desk.answering)
 
     async def health(request: Request) -> JSONResponse:
         told = {"status": "ok", "model": desk.name, "queue": metrics.waiting}

@@ -75,10 +75,14 @@ class Metrics:
         )
         self.tokens = Tally("castor_tokens_total", "Tokens by kind.", ("kind",))
         self.cancelled = Tally("castor_cancelled_total", "Replies that nobody waited for.")
-        self._levels = (
+        self._levels = [
             Level("castor_requests_open", "Replies awaited.", lambda: len(self._tickets)),
             Level("castor_requests_waiting", "Those not begun yet.", lambda: self.waiting),
-        )
+        ]
+
+    def watch(self, name: str, told: str, read: Callable[[], float]) -> None:
+        """One level more, that somebody else knows."""
+        self._levels.append(Level(name, told, read))
 
     def begin(self, ticket: Ticket) -> None:
         """Somebody waits for a reply."""

@@ -64,6 +64,11 @@ class Desk(Protocol):
     def embeds(self) -> bool: ...
 
     @property
+    def answering(self) -> int:
+        """Replies that grow in the running batch."""
+        ...
+
+    @property
     def kinds(self) -> frozenset[str]:
         """Which of "image", "audio" and "video" it perceives."""
         ...

@@ -58,6 +58,7 @@ class FakeDesk:
 
     script: Script = ()
     name: str = "castor-fake"
+    answering: int = 0
     context: int = 1000
     draws: bool = True
     embeds: bool = True
