@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from castor.serve.edge import Edge
 from castor.serve.gemini import Gemini
-from castor.serve.interactions import Interactions
+from castor.serve.interactions import Interactions, Memory
 from castor.serve.metrics import Metrics
 from castor.serve.openai import OpenAI
 from castor.serve.refusal import Refusal
@@ -34,9 +34,10 @@ def app(
     *,
     more: Sequence[BaseRoute] = (),
     metrics: Metrics | None = None,
+    memory: Memory | None = None,
 ) -> ASGIApp:
     """The server for an engine. `more` are routes that are tried before its own; `metrics` are
-    given where they count as well."""
+    given where they count as well, and a `memory` of interactions where it is to outlive them."""
     metrics = Metrics() if metrics is None else metrics
     metrics.watch("castor_batch_rows", "Replies in the running batch.", lambda: desk.answering)
 
@@ -56,7 +57,7 @@ def app(
         Route("/metrics", measured),
         *Gemini(desk, settings=settings, metrics=metrics).routes(),
         *OpenAI(desk, settings=settings, metrics=metrics).routes(),
-        *Interactions(desk, settings=settings, metrics=metrics).routes(),
+        *Interactions(desk, settings=settings, metrics=metrics, memory=memory).routes(),
         Route("/models/{model:path}:{method}", later, methods=["POST"]),
         *(Route(f"/{name}{rest}", later, methods=EVERY) for name in LATER for rest in _DEEP),
     ]

@@ -1,10 +1,11 @@
 """The Interactions API: a talk that the server remembers.
 
-What is remembered is in memory alone, the newest interactions within MOST and MOST_BYTES; nothing
-runs in the background.
+The newest interactions are in memory, within MOST and MOST_BYTES; with a store all are also there,
+for 55 days. Nothing runs in the background.
 """
 
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +25,7 @@ from castor.serve.paths import model_of, serves
 from castor.serve.refusal import Refusal, refusals
 from castor.serve.reply import Reply, new_id
 from castor.serve.service import Desk, Settings
+from castor.serve.store import Store
 from castor.serve.stream import NAMED_EVENTS, Chat, Streamed, Whole
 
 MOST, MOST_BYTES = 1000, 256 << 20
@@ -70,6 +72,33 @@ class Memory:
         """
         self._bytes -= self.find(id).size
         del self._kept[id]
+
+
+class StoredMemory(Memory):
+    """A memory that outlives the process. Rows are written in a thread of its own, so one that
+    was told a moment before the process is killed may be lost."""
+
+    def __init__(self, store: Store, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+        super().__init__(most=most, most_bytes=most_bytes)
+        self._store, self._writer = store, ThreadPoolExecutor(1, "castor-interactions")
+
+    def keep(self, id: str, kept: Kept) -> None:
+        super().keep(id, kept)
+        body = {"contents": kept.contents, "told": kept.told, "size": kept.size}
+        self._writer.submit(self._store.save_interaction, id, body)
+
+    def find(self, id: str) -> Kept:
+        if id not in self._kept and (body := self._store.load_interaction(id)) is not None:
+            super().keep(id, Kept(**body))
+        return super().find(id)
+
+    def forget(self, id: str) -> None:
+        super().forget(id)
+        self._writer.submit(self._store.delete_interaction, id)
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self._writer.shutdown()
 
 
 class Interactions:

@@ -24,6 +24,7 @@ from castor.serve.app import app
 from castor.serve.batch_runner import Runner
 from castor.serve.certificate import certificate
 from castor.serve.generate import answer, count
+from castor.serve.interactions import StoredMemory
 from castor.serve.metrics import Metrics
 from castor.serve.paths import model_of, serves
 from castor.serve.refusal import Refusal
@@ -92,7 +93,8 @@ def whole(desk: Desk, settings: Settings, store: Store) -> tuple[ASGIApp, Runner
         *batches.routes(store, runner.wake, checked),
         *live.routes(desk, settings, metrics),
     ]
-    return app(desk, settings, more=more, metrics=metrics), runner
+    memory = StoredMemory(store)
+    return app(desk, settings, more=more, metrics=metrics, memory=memory), runner
 
 
 def serve(

@@ -1,6 +1,7 @@
 """The Interactions API: what the engine is asked, steps whole and as events, and memory."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from castor.core.content import Call, Document, Media, Result, Text, Turn
 from castor.sample.ask import Failed
-from castor.serve.interactions import Kept, Memory
+from castor.serve.interactions import Kept, Memory, StoredMemory
 from castor.serve.refusal import Refusal
+from castor.serve.store import Store
 
 from .driver import Client, client_of, post
 from .fake_desk import FakeDesk, Language, says, spelled
@@ -326,3 +328,21 @@ def test_a_status_is_the_sign_of_life_and_an_error_is_an_event() -> None:
 )
 def test_requests_that_cannot_be_answered_are_refused(given: Any, code: int, message: str) -> None:
     assert message in refused(client_of(), HI | given, code)
+
+
+def test_a_stored_memory_outlives_its_process_and_forgets_for_good(tmp_path: Path) -> None:
+    kept = Kept([{"role": "user", "parts": [{"text": "hi"}]}], {"id": "a"}, 10)
+    first = StoredMemory(Store(tmp_path))
+    first.keep("a", kept)
+    first.keep("b", kept)
+    first.forget("b")
+    first.close()
+    second = StoredMemory(Store(tmp_path))
+    assert second.find("a") == kept
+    for unknown in ("b", "c"):
+        with pytest.raises(Refusal, match=f"Interaction {unknown} was not found"):
+            second.find(unknown)
+    second.forget("a")
+    second.close()
+    with pytest.raises(Refusal):
+        StoredMemory(Store(tmp_path)).find("a")
