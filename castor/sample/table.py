@@ -139,15 +139,18 @@ class Table:
         """Draw the next ids of all rows: one where the host decides or is in a `hurry`."""
         assert self._running is not None
         sitters = tuple(self._sitters)
-        if self._facts is None:
+        facts = self._facts
+        if facts is None:
             dial = dials([sitter.sampling if sitter else _NOBODY for sitter in sitters])
-            self._facts = dial, for_rows([self._law(sitter) for sitter in sitters]), _seats(sitters)
+            law = for_rows([self._law(sitter) for sitter in sitters])
+            facts = jax.device_put((dial, law, _seats(sitters)))  # not anew for each call
+            self._facts = facts
         plain = all(sitter is None or sitter.plain for sitter in sitters)
         bound = any(sitter is not None and sitter.may is not None for sitter in sitters)
         self._running, drawn = run(
             self._model,
             self._running,
-            *self._facts,
+            *facts,
             np.int32(1 if hurry or bound else STRIDE),
             None if plain else self._told(sitters),
             config=self._config,

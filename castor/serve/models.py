@@ -19,7 +19,7 @@ def described(desk: Desk, settings: Settings) -> dict[str, Any]:
     return {
         "name": f"models/{desk.name}",
         "version": "1",
-        "displayName": desk.name,
+        "displayName": desk.name.replace("-", " ").title(),
         "description": f"Reads {perceives}; replies with {speaks}.",
         "inputTokenLimit": desk.context,
         "outputTokenLimit": desk.context,

@@ -19,7 +19,7 @@ POLICY = (
     "media-src blob: data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-RATING_BYTES = 1 << 20  # of one rating, with the talk that it is about
+RATING_BYTES = 32 << 20  # of one rating, with the talk and its media
 
 Rate = Callable[[dict[str, Any]], None]
 
