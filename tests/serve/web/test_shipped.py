@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,5 +57,6 @@ def test_a_picture_is_seen_a_digit_heard_and_a_star_drawn(blank: Page, address: 
     blank.until("document.querySelector('.turn.model img')?.naturalWidth === 64")
     blank.idle()
     for theme in ("light", "dark") if os.environ.get("CASTOR_UPDATE") == "1" else ():
-        blank.prefer(prefers_color_scheme=theme)
+        blank.prefer(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
+        time.sleep(0.5)  # for colours that change slowly
         blank.picture(DOCS / f"chat-{theme}.png")

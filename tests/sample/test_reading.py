@@ -1,0 +1,98 @@
+"""Prompts read in chunks and from what was kept, beside the same prompts read at once."""
+
+import numpy as np
+import pytest
+
+from castor.core.content import Document
+from castor.sample.engine import Engine, next_role
+from castor.sample.prefixes import LEAST, Prefixes
+from castor.sample.reading import Prompt, Read, Reading, common, prompt_of
+
+ROOM = 256
+
+
+def prompt(engine: Engine, document: Document) -> Prompt:
+    return prompt_of(engine.tokens(document, open_turn=next_role(document)))
+
+
+def read(engine: Engine, asked: Prompt, *, most: int = ROOM, known=None, shared: int = 0) -> Read:
+    reading = Reading(
+        engine.weights, asked, config=engine.shape, room=ROOM, known=known, shared=shared
+    )
+    while reading.left:
+        reading.advance(most)
+    return reading.done
+
+
+@pytest.mark.parametrize("most", [1, 7, 32, 100])
+def test_however_a_prompt_is_cut_it_is_read_the_same(engine, documents, most):
+    for document in documents[1:4]:
+        asked = prompt(engine, document)
+        whole, cut = read(engine, asked), read(engine, asked, most=most)
+        np.testing.assert_allclose(cut.logits, whole.logits, atol=1e-4)
+        np.testing.assert_allclose(cut.pooled, whole.pooled, atol=1e-3)
+
+
+def test_a_medium_is_never_parted(engine, documents):
+    asked = prompt(engine, documents[3])
+    (first, end), *_ = asked.media
+    assert end - first > 1
+    for cut in range(len(asked)):
+        other = asked.marks.copy()
+        other[cut:] = 10**6
+        shared = common(asked, other)
+        assert shared <= cut
+        assert not any(start < shared < stop for start, stop in asked.media)
+
+
+def test_the_last_id_is_read_even_if_all_are_known(engine, documents):
+    asked = prompt(engine, documents[0])
+    assert common(asked, asked.marks) == len(asked) - 1
+
+
+def test_what_is_kept_is_found_and_read_on_from_unchanged(engine, documents):
+    kept = Prefixes(bytes_most=2**30)
+    short = documents[2]
+    longer = short.then("the fox").then("and the dog?", role="user")
+    before = read(engine, prompt(engine, short))
+    kept.keep(prompt(engine, short).marks, before.cache)
+    asked = prompt(engine, longer)
+    known, shared = kept.longest(asked)
+    assert shared == len(prompt(engine, short))
+    np.testing.assert_allclose(
+        read(engine, asked, known=known, shared=shared).logits,
+        read(engine, asked).logits,
+        atol=1e-4,
+    )
+    again = read(engine, prompt(engine, short), known=known, shared=shared - 1)
+    np.testing.assert_allclose(again.logits, before.logits, atol=1e-4)
+
+
+def test_little_in_common_is_not_worth_finding(engine, documents):
+    kept = Prefixes(bytes_most=2**30)
+    first, other = prompt(engine, documents[2]), prompt(engine, documents[4])
+    kept.keep(first.marks, read(engine, first).cache)
+    assert common(other, first.marks) < LEAST
+    assert kept.longest(other) == (None, 0)
+
+
+def test_what_goes_on_takes_the_place_of_what_it_went_on_from(engine, documents):
+    kept = Prefixes(bytes_most=2**30)
+    asked = prompt(engine, documents[2])
+    row = read(engine, asked).cache
+    kept.keep(asked.marks, row)
+    once = kept.bytes
+    kept.keep(np.append(asked.marks, 70), row)
+    assert kept.bytes == once
+
+
+def test_the_longest_unused_is_dropped_where_there_is_no_room(engine, documents):
+    first, second = prompt(engine, documents[2]), prompt(engine, documents[3])
+    row = read(engine, first).cache
+    kept = Prefixes(bytes_most=10**9)
+    kept.keep(first.marks, row)
+    kept = Prefixes(bytes_most=kept.bytes)
+    kept.keep(first.marks, row)
+    kept.keep(second.marks, row)
+    assert kept.longest(first) == (None, 0)
+    assert kept.longest(second)[1] == len(second) - 1
