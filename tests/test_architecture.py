@@ -46,6 +46,7 @@ ONLY = {
     "fsspec": "castor/core/files.py",
     "starlette": "castor/serve/",
     "uvicorn": "castor/serve/",
+    "cryptography": "castor/serve/",
     "rich": "castor/cli/",
     "argparse": "castor/cli/",
     "shtab": "castor/cli/",

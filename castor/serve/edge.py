@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from castor.sample.ask import Busy, Late
 from castor.serve import gates, refusal
+from castor.serve.live_wire import shortened
 from castor.serve.metrics import Metrics
 from castor.serve.paths import STYLE, Place, spelled
 from castor.serve.refusal import Refusal
@@ -68,7 +69,10 @@ class Edge:
             _check({**scope, "method": "WEBSOCKET"}, place, self._settings)
         except Refusal as told:
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": told.message[:100]})
+            if told.reason == "invalid_api_key":  # a refused handshake would carry no words
+                await send({"type": "websocket.accept"})
+            reason = shortened(told.message)
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
             return
         await self._inner(scope, receive, send)
 

@@ -22,7 +22,9 @@ ALLOWED_HEADERS = (
     "x-goog-upload-header-content-type, x-goog-upload-offset, x-goog-upload-protocol, "
     "x-server-timeout, authorization, api-revision"
 )
-EXPOSED_HEADERS = "x-goog-upload-url, x-goog-upload-status, retry-after"
+EXPOSED_HEADERS = (
+    "x-goog-upload-url, x-goog-upload-status, x-goog-upload-size-received, retry-after"
+)
 SECURE = {  # unless the response says otherwise itself
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -70,10 +72,11 @@ def check_page(method: str, headers: Mapping[str, str], settings: Settings) -> N
 
 
 def check_key(query: bytes, headers: Mapping[str, str], settings: Settings) -> None:
-    """Find the key in its header, in the query or after "Bearer"."""
-    given = headers.get("x-goog-api-key") or fields_of(query).get("key")
+    """Find the key in its header, in the query or after "Bearer" or "Token"."""
+    asked = fields_of(query)
+    given = headers.get("x-goog-api-key") or asked.get("key") or asked.get("access_token")
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    given = given or (token.strip() if scheme.lower() == "bearer" else "")
+    given = given or (token.strip() if scheme.lower() in ("bearer", "token") else "")
     if not given:
         raise refusal.no_key()
     same = [hmac.compare_digest(given.encode(), key.encode()) for key in settings.keys]

@@ -157,8 +157,8 @@ class Live:
 
 def from_here(socket: WebSocket, settings: Settings) -> bool:
     """Whether a socket is opened by no page, by one of this server, or by one that may."""
-    origin = socket.headers.get("origin", "")
-    own = origin.partition("://")[2].lower() == socket.headers.get("host", "").lower()
+    origin, host = socket.headers.get("origin", ""), socket.headers.get("host", "")
+    own = bool(host) and origin.partition("://")[2].lower() == host.lower()
     return not origin or own or allowed_origin(origin, settings) is not None
 
 

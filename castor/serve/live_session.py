@@ -35,6 +35,7 @@ from castor.serve.service import Desk, Settings, Ticket
 from castor.serve.stream import Chat, Silence
 
 MOST_FRAMES, FRAME_BYTES = 4, 8 << 20
+MOST_UNWRITTEN = 8  # recordings
 AT_ONCE = 1 << 16  # bytes of sound that are looked at without a thread
 BY_HAND = "Explicit activity control needs automaticActivityDetection.disabled in the setup"
 
@@ -174,10 +175,16 @@ class Session:
         if chunk is not None:
             recording = await run_in_threadpool(recording_of, chunk)
             heard.append(recording)
-            if self._setup.writes_input:
-                self._to_write.put_nowait(recording)
+            self._write_later(recording)
         if heard or texts:
             await self._turn([*heard, *texts])
+
+    def _write_later(self, recording: Media) -> None:
+        if not self._setup.writes_input:
+            return
+        if self._to_write.qsize() >= MOST_UNWRITTEN:
+            raise Closed(TOO_BIG, f"More than {MOST_UNWRITTEN} recordings wait to be written down")
+        self._to_write.put_nowait(recording)
 
     async def _turn(self, parts: list[Part]) -> None:
         """The user has said something to be answered."""

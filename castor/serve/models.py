@@ -11,7 +11,8 @@ CREATED = 1_700_000_000  # OpenAI's clients want a time; a model's is not kept
 
 def described(desk: Desk, settings: Settings) -> dict[str, Any]:
     """The model's limits, defaults and methods."""
-    methods = ["generateContent", "streamGenerateContent", "countTokens", "batchGenerateContent"]
+    methods = ["generateContent", "streamGenerateContent", "countTokens"]
+    methods += ["batchGenerateContent", "bidiGenerateContent"]
     methods += ["embedContent", "batchEmbedContents"] if desk.embeds else []
     methods += ["createCachedContent"] if settings.cached is not None else []
     perceives = " and ".join(["text", *sorted(desk.kinds)])

@@ -111,7 +111,8 @@ def serve(
     """
     store = Store(place.folder)
     inside, runner = whole(desk, settings, store)
-    pair = certificate(place.folder / "tls", [place.host]) if place.tls else None
+    names = [place.host, *(name for name in settings.allow_hosts if name != "*")]
+    pair = certificate(place.folder / "tls", names) if place.tls else None
     config = uvicorn.Config(
         inside,
         log_config=None,

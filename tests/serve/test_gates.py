@@ -75,6 +75,8 @@ def test_a_preflight_of_another_origin_is_told_nothing() -> None:
         ("?key=good", {}),
         ("", {"authorization": "Bearer good"}),
         ("", {"authorization": "bearer good"}),
+        ("", {"authorization": "Token good"}),
+        ("?access_token=good", {}),
     ],
 )
 def test_a_key_is_found_wherever_clients_put_it(query: str, headers: dict[str, str]) -> None:

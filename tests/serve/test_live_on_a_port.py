@@ -136,7 +136,8 @@ def test_a_connection_that_breaks_stops_the_work() -> None:
 
 def test_a_client_that_never_reads_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("castor.serve.live.SEND_S", 0.5)
-    desk = FakeDesk(script=[says("a" * 100_000) for _ in range(10_000)])
+    much = 300 * [says("a" * 100_000)]  # more than the buffers of two sockets
+    desk = FakeDesk(script=[*much, STILL])
     with on_a_port(desk) as port, socket.create_connection(("127.0.0.1", port)) as client:
         head = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
         head += ["Host: 127.0.0.1", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
@@ -147,7 +148,6 @@ def test_a_client_that_never_reads_stops_the_work(monkeypatch: pytest.MonkeyPatc
             assert len(data) <= 125
             client.sendall(bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data)
         wait_for(desk)
-    assert desk.tickets[0].told < 10_000
 
 
 def test_many_sessions_at_once_are_told_their_own_words() -> None:

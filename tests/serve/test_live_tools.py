@@ -1,5 +1,6 @@
 """Functions in a session, and a talk that grows too long."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -227,3 +228,56 @@ def test_a_reason_fits_into_a_close_frame(text: str) -> None:
     assert closed.reason == shortened(text)
     assert len(closed.reason.encode()) <= 123
     assert len(closed.reason.encode()) > 118 or closed.reason == text
+
+
+def test_calls_that_never_reached_the_client_are_taken_back_too() -> None:
+    desk = FakeDesk(script=[says("so "), 0.1, *CALLS[1:]])
+
+    async def work(client: Client) -> None:
+        await client.set_up(**TOOLS)
+        client.say("hi")
+        await client.receive()
+        client.reads.clear()
+        await asyncio.sleep(0.3)  # by now the calls wait to be sent
+        desk.script = spelled("ok")
+        client.say("never mind")
+        await asyncio.sleep(0.05)
+        client.reads.set()
+        told = await client.turn()
+        assert kinds(told) == ["toolCallCancellation", "interrupted", "turnComplete"]
+        assert said(await client.turn()) == "ok"
+
+    talk(work, desk)
+    turns = desk.asks[1].document.turns[1:]
+    assert turns == Document.of("hi").then("so ").then("never mind", role="user").turns
+
+
+def test_two_calls_of_one_function_are_answered_one_after_the_other() -> None:
+    desk = FakeDesk(script=[says(Call("f", {}), Call("f", {}), finish="stop")])
+
+    async def work(client: Client) -> None:
+        await client.set_up(**TOOLS)
+        client.say("hi")
+        await client.receive()
+        desk.script = spelled("ok")
+        for n in (1, 2):
+            response = {"name": "f", "response": {"n": n}}
+            client.send(toolResponse={"functionResponses": response})
+        assert said(await client.turn()) == "ok"
+
+    talk(work, desk)
+    results = (Result("f", {"n": 1}), Result("f", {"n": 2}))
+    assert desk.asks[1].document.turns[-1] == Turn("user", results)
+
+
+def test_what_is_forgotten_makes_room() -> None:
+    async def work(client: Client) -> None:
+        by_hand = {"realtimeInputConfig": {"automaticActivityDetection": {"disabled": True}}}
+        await client.set_up(contextWindowCompression={"triggerTokens": 10}, **by_hand)
+        for _ in range(8):
+            client.send(realtimeInput={"activityStart": {}})
+            client.send(realtimeInput={"text": "a" * 300})
+            client.send(realtimeInput={"activityEnd": {}})
+            assert said(await client.turn()) == "hello"
+
+    talk(work, body_bytes=1500)

@@ -8,7 +8,7 @@ import pytest
 from castor.core.content import Media, Text
 from castor.core.media import open_sound
 from castor.sample.ask import Ask
-from castor.serve.live_session import MOST_FRAMES
+from castor.serve.live_session import MOST_FRAMES, MOST_UNWRITTEN
 from castor.serve.live_talk import TRANSCRIBE
 
 from .fake_desk import FakeDesk, FakeTicket, says, spelled
@@ -176,6 +176,16 @@ def test_who_is_interrupted_is_still_written_down() -> None:
         assert kinds(await client.turn()).count("inputTranscription") == 2
 
     talk(work, desk)
+
+
+def test_who_speaks_faster_than_the_model_writes_is_stopped() -> None:
+    piece = {"audio": {"mimeType": "audio/pcm", "data": pcm(tone(0.1))}}
+    spoken = [{"activityStart": {}}, piece, {"activityEnd": {}}] * (MOST_UNWRITTEN + 2)
+    messages = [{"realtimeInput": each} for each in spoken]
+    desk = FakeDesk(script=[STILL])
+    ended = refusal(BY_HAND | {"inputAudioTranscription": {}}, *messages, desk=desk)
+    assert (ended.code, ended.reason) == (1009, "More than 8 recordings wait to be written down")
+    assert all(ticket.cancels for ticket in desk.tickets)
 
 
 def test_a_recording_of_which_nothing_is_understood_has_no_transcription() -> None:
