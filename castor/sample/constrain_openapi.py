@@ -74,7 +74,7 @@ def _keyword(key: str, value: Any, path: str, levels: int) -> dict[str, Any]:
             return {key: value if isinstance(value, bool) else _converted(value, at, levels)}
         case "enum" if isinstance(value, list):
             return {}  # once the type is known
-        case "required" if isinstance(value, list):
+        case "required" if isinstance(value, list) and all(isinstance(n, str) for n in value):
             return {key: value}
         case _ if key in NUMBERS:
             return {key: _number(value, at)}

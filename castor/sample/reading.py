@@ -22,7 +22,7 @@ from castor.models.sizes import ModelConfig
 from castor.sample.rows import LEAST_LENGTH, bucket
 from castor.tokens.render import Tokens
 
-CHUNK = 256  # most ids that are read at once, but for a medium that is longer
+CHUNK = 128  # most ids that are read at once, but for a medium that is longer
 SLOTS = 16  # fewest slots that are encoded together
 
 

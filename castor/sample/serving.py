@@ -33,8 +33,8 @@ from castor.sample.table import Call, Table
 from castor.sample.ticket import Counted, Ticket, counted
 from castor.tokens.render import Piece
 
-CHUNK_BESIDE = 64  # ids of a prompt that are read between two calls while others are answered
-IN_TURN = 4  # each so many chunks the oldest prompt is read on, not the shortest
+CHUNK_BESIDE = 64  # while others are answered or wait to be read
+IN_TURN = 8  # each so many chunks the oldest prompt is read on, not the shortest
 KEEP_BYTES = 256 * 2**20  # of rows that are kept for prompts which begin like them
 
 log = logging.getLogger(__name__)
@@ -253,7 +253,8 @@ class Desk:
         oldest = self._turn % IN_TURN == 0
         job = self._reading[0] if oldest else min(self._reading, key=lambda job: job.left)
         assert job.reading is not None
-        job.reading.advance(CHUNK_BESIDE if self._table.sitters else CHUNK)
+        alone = not self._table.sitters and len(self._reading) == 1 and not self._waiting
+        job.reading.advance(CHUNK if alone else CHUNK_BESIDE)
         if job.reading.left:
             return
         read = job.reading.done

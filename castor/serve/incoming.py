@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 from typing import Any, cast
 
 from starlette.requests import Request
 
 from castor.serve import refusal
 from castor.serve.refusal import Refusal
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # where half a pair may stand
 
 
 async def read_body(request: Request, *, limit: int) -> bytes:
@@ -45,6 +48,8 @@ def json_object(body: bytes) -> dict[str, Any]:
         raise refusal.bad(f"Invalid JSON payload received. {reason}") from None
     if not isinstance(value, dict):
         raise refusal.bad("Invalid JSON payload received. Root element must be an object.")
+    if SURROGATE.search(body):
+        _check_unicode(value)
     return cast("dict[str, Any]", value)
 
 
@@ -64,6 +69,17 @@ def deadline_of(request: Request) -> float | None:
     if not 0 < seconds < math.inf:
         raise refusal.bad(f"X-Server-Timeout is a number of seconds above 0; got {told!r}")
     return seconds
+
+
+def _check_unicode(value: Any) -> None:
+    """Half a pair of surrogates is no text, and nothing that is kept could hold it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise refusal.bad(
+            "Invalid JSON payload received. A string holds a lone surrogate: "
+            f"\\u{ord(error.object[error.start]):04x}"
+        ) from None
 
 
 def _too_long(limit: int) -> Refusal:

@@ -160,10 +160,11 @@ def _lower(content: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": str(content.get("role") or "user").lower(), "parts": parts}
 
 
-def _says(part: Mapping[str, Any]) -> bool:
-    """Whether a part holds more than what was noted beside its content."""
+def _says(part: Any) -> bool:
+    """Whether a part holds more than what was noted beside its content, or is none at all."""
     beside = ("thoughtSignature", "partMetadata", "mediaResolution", "thought")
-    return not part or any(camel(name) not in beside for name in part)
+    noted = isinstance(part, Mapping) and part
+    return not noted or any(camel(str(name)) not in beside for name in part)
 
 
 def _instruction(value: Any) -> list[Any]:

@@ -19,7 +19,8 @@ from castor.serve.store import Store
 
 BODY_BYTES = 100 << 20
 ALPHABET = string.ascii_lowercase + string.digits  # no dash: clients cut ids in URIs at one
-DURATION = re.compile(r"(\d+(?:\.\d{1,9})?)s")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]{1,9})?)s")
+LAST_YEAR = 9998  # so that no time zone leads behind what can be written
 
 
 @runtime_checkable
@@ -106,6 +107,8 @@ def read_timestamp(text: str) -> float:
         moment = datetime.min
     if moment.tzinfo is None:
         raise bad(f'A time is written like "2030-01-31T23:59:59Z"; got {text!r}')
+    if moment.year > LAST_YEAR:
+        raise bad(f"A time is in the year {LAST_YEAR} at the latest; got {text!r}")
     return moment.timestamp()
 
 

@@ -71,7 +71,7 @@ def whole(desk: Desk, settings: Settings, store: Store) -> tuple[ASGIApp, Runner
     settings = replace(
         settings,
         resolve_file=partial(files.resolve, store),
-        cached=partial(caches.cached, store),
+        cached=lambda name, model: caches.cached(store, name, model=model),
     )
 
     async def answered(model: str, request: dict[str, Any]) -> dict[str, Any]:

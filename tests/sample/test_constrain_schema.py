@@ -97,6 +97,7 @@ def test_null_is_said_where_it_is_allowed_and_nowhere_else(vocab):
         ({"type": "ARRAY", "items": 5}, "responseSchema.items: a schema is an object; got 5"),
         ({"properties": [1]}, r"responseSchema.properties cannot be \[1\]"),
         ({"required": "a"}, "responseSchema.required cannot be 'a'"),
+        ({"required": [["a"]]}, r"responseSchema.required cannot be \[\['a'\]\]"),
         ({"minItems": "few"}, "responseSchema.minItems: a number; got 'few'"),
         ({"type": "INTEGER", "enum": ["one"]}, "responseSchema.enum: a number; got 'one'"),
         (

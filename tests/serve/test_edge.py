@@ -67,6 +67,10 @@ def test_a_stream_without_events_tells_errors_in_a_list_of_one() -> None:
     [
         (b'{"contents": [', "Invalid JSON payload received. Expecting value"),
         (b"[]", "Invalid JSON payload received. Root element must be an object."),
+        (
+            b'{"a": "\\ud800"}',
+            "Invalid JSON payload received. A string holds a lone surrogate: \\ud800",
+        ),
         (b'{"a": NaN}', "Invalid JSON payload received. NaN is no JSON number"),
         (b'{"a": 1e999}', "Invalid JSON payload received. 1e999 is too large for a number"),
         (b"\xff\xfe\xfd", "Invalid JSON payload received. "),
