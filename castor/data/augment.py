@@ -60,7 +60,7 @@ class Augment:
 
 
 STILL = Augment()
-PHOTOS = Augment(flip=True, shift=3 / 32, zoom=0.75, light=0.25, erase=0.4)
+PHOTOS = Augment(flip=True, shift=2 / 32, turn=12.0, zoom=0.55, light=0.35, erase=0.6)
 DRAWINGS = Augment(shift=2 / 32)
 SIZES = Augment(shift=2 / 32, scale=(0.75, 2.0))  # drawings that people bring at any size
 NAMED = Augment(shift=3 / 32, scale=(0.5, 1.5), turn=12.0)  # few pictures, each seen often

@@ -180,7 +180,12 @@ class Omniglot:
 @dataclass(frozen=True)
 class Cifar10:
     """Photographs of ten kinds of things, the kind as a word. Research only: not for weights that
-    are shipped."""
+    are shipped.
+
+    They are of 32 pixels, and are enlarged to `side`, so that they take more slots.
+    """
+
+    side: int = 96
 
     asks: ClassVar[tuple[str, ...]] = (
         "What is in this photo?",
@@ -196,7 +201,7 @@ class Cifar10:
     def open(self, data: Path, split: Split) -> Source:
         """Raises: ValueError: the folder or something in it is missing or damaged."""
         folder = data / "image/cifar10"
-        shelf = Shelf(folder)
+        shelf = Shelf(folder, side=self.side, enlarged=True)
         records = read_index(folder, split, home=self.home)
         return Listed(self.name, split, records, partial(self._make, shelf))
 

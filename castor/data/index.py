@@ -23,7 +23,7 @@ from castor.core.media import (
     ppm,
     wav,
 )
-from castor.data.pixels import fit
+from castor.data.pixels import fit, resized
 from castor.data.source import Split
 
 Record = dict[str, Any]
@@ -95,12 +95,16 @@ def need(record: Record, field: str, folder: Path) -> Any:
 class Shelf:
     """The media of one folder, decoded once and kept in the form that is quickest to open again.
 
-    Pictures come as PPM of at most `side` pixels a side, sounds as 16 kHz WAV, clips as at most
-    `frames` frames. Decoded media are kept until they fill KEEP_BYTES; later ones are decoded anew.
+    Pictures come as PPM of at most `side` pixels a side (of just that many, if they are to be
+    `enlarged`), sounds as 16 kHz WAV, clips as at most `frames` frames. Decoded media are kept
+    until they fill KEEP_BYTES; later ones are decoded anew.
     """
 
-    def __init__(self, folder: Path, *, side: int | None = None, frames: int = 8) -> None:
+    def __init__(
+        self, folder: Path, *, side: int | None = None, enlarged: bool = False, frames: int = 8
+    ) -> None:
         self.folder, self._side, self._frames = folder, side, frames
+        self._enlarged = enlarged
         self._kept: dict[tuple[str, int], Media] = {}
         self._room = KEEP_BYTES
 
@@ -137,7 +141,10 @@ class Shelf:
             found = media_from_file(path)
             data, mime = found.data, found.mime
         if mime.startswith("image/"):
-            return Media("image/x-portable-pixmap", ppm(fit(open_image(data, mime), self._side)))
+            pixels = fit(open_image(data, mime), self._side)
+            if self._enlarged and self._side:
+                pixels = resized(pixels, self._side / max(pixels.shape[:2]))
+            return Media("image/x-portable-pixmap", ppm(pixels))
         if mime.startswith("audio/"):
             return Media("audio/wav", wav(open_sound(data, mime)))
         return self._clip(open_video(data, mime))

@@ -98,6 +98,13 @@ def test_pictures_are_decoded_once_and_no_larger_than_asked(tmp_path: Path) -> N
     assert shelf.medium({"file": "a.png"}) is medium
 
 
+def test_pictures_to_be_enlarged_are_just_as_large_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(side=32))
+    for side in (8, 96):
+        medium = Shelf(tmp_path, side=side, enlarged=True).medium({"file": "a.png"})
+        assert max(open_image(medium.data, medium.mime).shape[:2]) == side
+
+
 def test_sounds_come_as_wav_at_16_khz(tmp_path: Path) -> None:
     samples = np.sin(np.arange(1600, dtype=np.float32))
     (tmp_path / "a.wav").write_bytes(wav(samples))
