@@ -3,6 +3,7 @@
 Every row has its own length; what lies beyond it is never looked at.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -63,19 +64,29 @@ def append(
     *,
     at: Int[Array, " B"],
 ) -> LayerCache:
-    """The layer with T further keys and values in each row from column `at` on."""
+    """The layer with T further keys and values in each row from column `at` on.
 
-    B, T, K, H = k.shape
+    Those that would lie past the last column are left out. There are at least T columns.
+    """
+
+    (B, T, K, H), S = k.shape, layer.k.shape[1]
     new = [x.swapaxes(1, 2).reshape(B * K, T, H).astype(layer.k.dtype) for x in (k, v)]
 
     def put(row: Array, held: LayerCache) -> LayerCache:
         first, zero = row * K, jnp.int32(0)
-        mine = [jax.lax.dynamic_slice(x, (first, zero, zero), (K, T, H)) for x in new]
-        there = (first, at[row], zero)
-        return LayerCache(
-            jax.lax.dynamic_update_slice(held.k, mine[0], there),
-            jax.lax.dynamic_update_slice(held.v, mine[1], there),
-        )
+        start = jnp.minimum(at[row], S - T)  # where a slice may begin
+        there = (first, start, zero)
+
+        def one(old: Array, further: Array) -> Array:
+            mine = jax.lax.dynamic_slice(further, (first, zero, zero), (K, T, H))
+            if T > 1:
+                kept = jax.lax.dynamic_slice(old, there, (K, T, H))
+                moved = jnp.roll(mine, at[row] - start, axis=1)
+                is_new = jnp.arange(T, dtype=jnp.int32) >= at[row] - start
+                mine = jnp.where(is_new[None, :, None], moved, kept)
+            return jax.lax.dynamic_update_slice(old, mine, there)
+
+        return LayerCache(one(held.k, new[0]), one(held.v, new[1]))
 
     longer = jax.lax.fori_loop(jnp.int32(0), jnp.int32(B), put, layer)
     return jax.lax.optimization_barrier(longer)  # else XLA writes once more for whoever reads it
@@ -127,3 +138,20 @@ def row_put(cache: Cache, row: Cache, *, at: Int[Array, ""], heads: int) -> Cach
 
     layers = jax.tree.map(put, cache.layers, row.layers)
     return Cache(layers, cache.lengths.at[at].set(row.lengths[0]))
+
+
+def rows_joined(rows: Sequence[Cache]) -> Cache:
+    """One cache of the rows of several, in their order."""
+    layers = jax.tree.map(lambda *xs: jnp.concatenate(xs, 1), *(row.layers for row in rows))
+    return Cache(layers, jnp.concatenate([row.lengths for row in rows]))
+
+
+def rows_apart(cache: Cache, *, heads: int) -> list[Cache]:
+    """A cache of its own for every row."""
+    return [
+        Cache(
+            jax.tree.map(lambda x, i=i: x[:, i * heads : (i + 1) * heads], cache.layers),
+            cache.lengths[i, None],
+        )
+        for i in range(cache.lengths.shape[0])
+    ]

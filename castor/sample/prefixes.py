@@ -33,7 +33,10 @@ class Prefixes:
 
     def longest(self, prompt: Prompt) -> tuple[Cache | None, int]:
         """The row that shares most with the prompt, and how many ids that is."""
-        shares = [common(prompt, kept.marks) for kept in self._kept]
+        start = prompt.marks[:LEAST]
+        alike = [np.array_equal(start, kept.marks[:LEAST]) for kept in self._kept]
+        pairs = zip(self._kept, alike, strict=True)
+        shares = [common(prompt, kept.marks) if same else 0 for kept, same in pairs]
         if not shares or max(shares) < LEAST:
             return None, 0
         best = shares.index(max(shares))
@@ -53,4 +56,5 @@ class Prefixes:
 
 
 def _begins(marks: Int64[np.ndarray, " n"], start: Int64[np.ndarray, " m"]) -> bool:
-    return len(start) <= len(marks) and bool((marks[: len(start)] == start).all())
+    n = len(start)
+    return n <= len(marks) and np.array_equal(marks[:n], start)

@@ -4,6 +4,7 @@ Invariant: how a prompt is cut, and what of it was kept from before, changes non
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -11,18 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 
 from castor.core.batch import Signal, Slots
 from castor.models import decoder
-from castor.models.cache import Cache, empty_cache, fitted
+from castor.models.cache import Cache, empty_cache, fitted, rows_apart, rows_joined
 from castor.models.decoder import Seen
 from castor.models.modality import encode
 from castor.models.sizes import ModelConfig
 from castor.sample.rows import LEAST_LENGTH, bucket
 from castor.tokens.render import Tokens
 
-CHUNK = 128  # most ids that are read at once, but for a medium that is longer
+CHUNK = 64  # most ids that are read at once, but for a medium that is longer
+TOGETHER = 4  # prompts that are read at once where more than one is [ours]
 SLOTS = 16  # fewest slots that are encoded together
 
 
@@ -45,7 +47,7 @@ class Read(NamedTuple):
     """What reading gave: the row, and what follows from its last id."""
 
     cache: Cache
-    logits: Float[Array, "1 V"]
+    logits: Float[Array | np.ndarray, "1 V"]
     pooled: Float[Array | np.ndarray, "1 D"]  # the sum of the final states of what was read
 
 
@@ -79,14 +81,14 @@ class Reading:
         known: Cache | None = None,
         shared: int = 0,
     ) -> None:
-        self._model, self._config, self._prompt = model, config, prompt
+        self.model, self.config, self._prompt = model, config, prompt
         self._at = shared
         if known is None:
             known = empty_row(config, room, str(model.decoder.embedding.dtype))
         lengths = jax.device_put(np.array([shared], np.int32))
-        self._cache = Cache(fitted(known, room=room).layers, lengths)
-        self._pooled: Array | np.ndarray = np.zeros((1, config.width), np.float32)
-        self._logits: Array | None = None
+        cache = Cache(fitted(known, room=room).layers, lengths)
+        logits = np.zeros((1, config.vocab), np.float32)
+        self.read = Read(cache, logits, np.zeros((1, config.width), np.float32))
 
     @property
     def left(self) -> int:
@@ -96,34 +98,30 @@ class Reading:
     @property
     def done(self) -> Read:
         """The whole prompt, when nothing is left."""
-        assert self._logits is not None and not self.left
-        return Read(self._cache, self._logits, self._pooled)
+        assert not self.left
+        return self.read
 
     def advance(self, most: int = CHUNK) -> None:
         """Read up to `most` further ids, or one medium that is longer."""
+        advance_together([self], most)
+
+    def chunk(self, most: int) -> "Chunk":
+        """What is read next."""
         stop = self._stop(most)
         ids = self._prompt.tokens.ids[self._at : stop]
-        T = bucket(len(ids), least=LEAST_LENGTH)
-        tokens, blocks = np.zeros((2, 1, T), np.int32)
-        tokens[0, : len(ids)] = ids
-        states = np.zeros((1, T, self._config.width), np.float32)
-        slots = np.zeros((1, T), bool)
+        blocks, slots = np.zeros(len(ids), np.int32), np.zeros(len(ids), bool)
+        states = np.zeros((len(ids), self.config.width), np.float32)
         for number, (at, signal) in enumerate(self._prompt.tokens.signals, start=1):
             if self._at <= at < stop:
                 here = slice(at - self._at, at - self._at + len(signal.values))
-                blocks[0, here], slots[0, here] = number, True
-                states[0, here] = encoded(self._model, signal, config=self._config)
-        self._cache, self._logits, self._pooled = read_on(
-            self._model,
-            tokens,
-            np.arange(T)[None] < len(ids),
-            blocks,
-            Seen(states, slots),
-            self._cache,
-            self._pooled,
-            config=self._config,
-        )
-        self._at = stop
+                blocks[here], slots[here] = number, True
+                states[here] = encoded(self.model, signal, config=self.config)
+        return Chunk(ids, blocks, states, slots)
+
+    def took(self, read: Read, ids: int) -> None:
+        """So many ids were read, to this end."""
+        self.read = read
+        self._at += ids
 
     def _stop(self, most: int) -> int:
         """Where the next chunk ends: before a medium that it would part, or after it."""
@@ -132,6 +130,38 @@ class Reading:
             if start < stop < end:
                 return start if start > self._at else end
         return stop
+
+
+class Chunk(NamedTuple):
+    """The next ids of one prompt, with the states of the media among them."""
+
+    ids: Int32[np.ndarray, " T"]
+    blocks: Int32[np.ndarray, " T"]
+    states: Float32[np.ndarray, "T D"]
+    slots: Bool[np.ndarray, " T"]
+
+
+def advance_together(readings: Sequence[Reading], most: int) -> None:
+    """Read up to `most` further ids of each, all of one model and with as much room. Four together
+    take half the time of one after another."""
+    chunks = [reading.chunk(most) for reading in readings]
+    N = 1 if len(readings) == 1 else TOGETHER
+    longest = bucket(max(len(chunk.ids) for chunk in chunks), least=LEAST_LENGTH)
+    T = min(longest, readings[0].read.cache.room)
+    tokens, blocks = np.zeros((2, N, T), np.int32)
+    valid, slots = np.zeros((2, N, T), bool)
+    states = np.zeros((N, T, chunks[0].states.shape[1]), np.float32)
+    for row, chunk in enumerate(chunks):
+        n = len(chunk.ids)
+        tokens[row, :n], blocks[row, :n], valid[row, :n] = chunk.ids, chunk.blocks, True
+        states[row, :n], slots[row, :n] = chunk.states, chunk.slots
+    first = readings[0]
+    before = [reading.read for reading in readings] + [first.read] * (N - len(readings))
+    rows = read_on(
+        first.model, tokens, valid, blocks, Seen(states, slots), tuple(before), config=first.config
+    )
+    for reading, chunk, row in zip(readings, chunks, rows[: len(readings)], strict=True):
+        reading.took(row, len(chunk.ids))
 
 
 @lru_cache(maxsize=16)
@@ -143,23 +173,26 @@ def empty_row(config: ModelConfig, room: int, dtype: str) -> Cache:
 @partial(jax.jit, static_argnames=("config",))
 def read_on(
     model: decoder.Model,
-    tokens: Int[Array, "1 T"],
-    valid: Bool[Array, "1 T"],
-    blocks: Int[Array, "1 T"],
+    tokens: Int[Array, "N T"],
+    valid: Bool[Array, "N T"],
+    blocks: Int[Array, "N T"],
     seen: Seen,
-    cache: Cache,
-    pooled: Float[Array, "1 D"],
+    rows: tuple[Read, ...],
     *,
     config: ModelConfig,
-) -> tuple[Cache, Float[Array, "1 V"], Float[Array, "1 D"]]:
-    """A row with further ids in it, the logits of the next one, and the sum of all states."""
+) -> tuple[Read, ...]:
+    """Rows with further ids in them, each with the logits of the next one."""
+    cache = rows_joined([row.cache for row in rows])
     states, cache = decoder.extend(
         model, tokens, cache, config=config, valid=valid, blocks=blocks, media=seen
     )
     last = jnp.maximum(valid.sum(1, dtype=jnp.int32) - 1, 0)
     final = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-    pooled = pooled + jnp.where(valid[..., None], states.astype(jnp.float32), 0.0).sum(1)
-    return cache, decoder.logits(model, final), pooled
+    sums = jnp.where(valid[..., None], states.astype(jnp.float32), 0.0).sum(1)
+    pooled = sums + jnp.concatenate([jnp.asarray(row.pooled) for row in rows])
+    logits = decoder.logits(model, final)
+    apart = rows_apart(cache, heads=config.kv_heads)
+    return tuple(Read(row, logits[i, None], pooled[i, None]) for i, row in enumerate(apart))
 
 
 def encoded(model: Any, signal: Signal, *, config: ModelConfig) -> Float[np.ndarray, "n D"]:

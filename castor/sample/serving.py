@@ -27,13 +27,19 @@ from castor.sample.engine import Engine, next_role
 from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve, room_for
 from castor.sample.languages import language
 from castor.sample.prefixes import Prefixes
-from castor.sample.reading import CHUNK, Read, Reading, prompt_of
+from castor.sample.reading import (
+    CHUNK,
+    TOGETHER,
+    Read,
+    Reading,
+    advance_together,
+    prompt_of,
+)
 from castor.sample.session import keys
 from castor.sample.table import Call, Table
 from castor.sample.ticket import Counted, Ticket, counted
 from castor.tokens.render import Piece
 
-CHUNK_BESIDE = 64  # while others are answered or wait to be read
 IN_TURN = 8  # each so many chunks the oldest prompt is read on, not the shortest
 KEEP_BYTES = 256 * 2**20  # of rows that are kept for prompts which begin like them
 
@@ -248,15 +254,23 @@ class Desk:
             self.tally.reused_tokens += shared
 
     def _read_on(self) -> None:
-        """One chunk of the prompt that needs least, or now and then of the one that came first."""
+        """One chunk of the prompts that need least, or now and then of the one that came first."""
         self._turn += 1
-        oldest = self._turn % IN_TURN == 0
-        job = self._reading[0] if oldest else min(self._reading, key=lambda job: job.left)
+        by_left = sorted(self._reading, key=lambda job: job.left)
+        first = self._reading[0] if self._turn % IN_TURN == 0 else by_left[0]
+        alike = [job for job in by_left if job is not first and job.room == first.room]
+        jobs = [first, *alike[: TOGETHER - 1]] if len(alike) > 1 else [first]
+        readings = [job.reading for job in jobs if job.reading is not None]
+        advance_together(readings, CHUNK)
+        if not self._table.sitters:  # else all chunks of a long prompt stand in line at once
+            jax.block_until_ready(readings[0].read.logits)
+        for job in jobs:
+            if not job.left:
+                self._finish_reading(job)
+
+    def _finish_reading(self, job: Job) -> None:
+        """A prompt is read: its replies begin, or its states were all that was wanted."""
         assert job.reading is not None
-        alone = not self._table.sitters and len(self._reading) == 1 and not self._waiting
-        job.reading.advance(CHUNK if alone else CHUNK_BESIDE)
-        if job.reading.left:
-            return
         read = job.reading.done
         if job.embedded is not None:
             pooled = np.asarray(read.pooled)[0]

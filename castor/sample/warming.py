@@ -15,7 +15,16 @@ from castor.models.cache import fitted
 from castor.sample.choose import Sampling
 from castor.sample.decode import painted
 from castor.sample.engine import Engine
-from castor.sample.reading import CHUNK, SLOTS, Read, Reading, encoded, prompt_of
+from castor.sample.reading import (
+    CHUNK,
+    SLOTS,
+    TOGETHER,
+    Read,
+    Reading,
+    advance_together,
+    encoded,
+    prompt_of,
+)
 from castor.sample.rows import LEAST_LENGTH, bucket
 from castor.sample.session import keys
 from castor.sample.table import Sitter, Table, widths
@@ -30,8 +39,9 @@ def warm(engine: Engine, *, rows: int) -> Iterator[str]:
     context = engine.config.context
     for width in widths(context):
         read = _read(engine, width, min(CHUNK, width - 1))
-        for length in _chunks(width):
-            _read(engine, width, length)
+        for length in _chunks(engine, width):
+            for together in (1, TOGETHER):
+                _read(engine, width, length, together=together)
             yield f"prompts of {length} in {width}"
         for other in widths(context):
             fitted(read.cache, room=other)
@@ -52,18 +62,23 @@ def warm(engine: Engine, *, rows: int) -> Iterator[str]:
             yield f"{count} pictures"
 
 
-def _read(engine: Engine, width: int, length: int) -> Read:
-    """A prompt of so many ids, read at once."""
+def _read(engine: Engine, width: int, length: int, *, together: int = 1) -> Read:
+    """A prompt of so many ids, read at once, beside others like it."""
     ids = np.full(length, Control.USER, np.int32)
     prompt = prompt_of(Tokens(ids, np.zeros(length, np.float32), (), ()))
-    reading = Reading(engine.weights, prompt, config=engine.shape, room=width)
-    reading.advance(length)
-    return reading.done
+    readings = [
+        Reading(engine.weights, prompt, config=engine.shape, room=width) for _ in range(together)
+    ]
+    advance_together(readings, length)
+    return readings[0].done
 
 
-def _chunks(width: int) -> list[int]:
-    """Lengths of chunks, one for each size that is compiled for."""
-    sizes = {bucket(n, least=LEAST_LENGTH) for n in range(1, min(CHUNK, width) + 1)}
+def _chunks(engine: Engine, width: int) -> list[int]:
+    """Lengths of chunks, one for each size that is compiled for: media are not parted."""
+    images, sounds = engine.config.image, engine.config.audio
+    media = (images.slots if images else 0, sounds.slots if sounds else 0)
+    longest = min(max(CHUNK, *media), width)
+    sizes = {bucket(n, least=LEAST_LENGTH) for n in range(1, longest + 1)}
     return sorted(min(size, width - 1) for size in sizes)
 
 

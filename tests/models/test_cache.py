@@ -36,6 +36,18 @@ def test_keys_are_put_behind_what_each_row_holds():
     np.testing.assert_array_equal(v[:, 2:, :, 0][1], -new[1, :, :, 0])
 
 
+def test_what_would_lie_past_the_end_is_left_out_and_moves_nothing():
+    held = jnp.arange(1.0, 6.0)[None, :, None]
+    layer = append(
+        LayerCache(held, -held),
+        jnp.full((1, 3, 1, 1), 9.0),
+        jnp.zeros((1, 3, 1, 1)),
+        at=jnp.array([4], jnp.int32),
+    )
+    assert layer.k[0, :, 0].tolist() == [1, 2, 3, 4, 9]
+    assert layer.v[0, :, 0].tolist() == [-1, -2, -3, -4, 0]
+
+
 def test_one_token_sees_what_its_row_holds_and_itself():
     mask = seen(cache_of([0, 2, 1], room=4), [[1], [1], [0]], [[0], [0], [0]])
     np.testing.assert_array_equal(mask[:, 0], [[1, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]])

@@ -68,6 +68,15 @@ def test_what_is_kept_is_found_and_read_on_from_unchanged(engine, documents):
     np.testing.assert_allclose(again.logits, before.logits, atol=1e-4)
 
 
+def test_what_is_left_at_the_end_of_a_row_is_read_as_elsewhere(engine):
+    asked = prompt(engine, Document.of("~" * 236))
+    assert 240 <= len(asked) < ROOM
+    before = read(engine, asked)
+    for shared in (231, len(asked) - 2):
+        again = read(engine, asked, known=before.cache, shared=shared)
+        np.testing.assert_allclose(again.logits, before.logits, atol=1e-4)
+
+
 def test_little_in_common_is_not_worth_finding(engine, documents):
     kept = Prefixes(bytes_most=2**30)
     first, other = prompt(engine, documents[2]), prompt(engine, documents[4])
