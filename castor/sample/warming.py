@@ -40,8 +40,7 @@ def warm(engine: Engine, *, rows: int) -> Iterator[str]:
     for width in widths(context):
         read = _read(engine, width, min(CHUNK, width - 1))
         for length in _chunks(engine, width):
-            for together in (1, TOGETHER):
-                _read(engine, width, length, together=together)
+            _read(engine, width, length)
             yield f"prompts of {length} in {width}"
         for other in widths(context):
             fitted(read.cache, room=other)
@@ -54,6 +53,10 @@ def warm(engine: Engine, *, rows: int) -> Iterator[str]:
     for length, width, sampling in product(table.lengths, widths(context), (GREEDY, ANY)):
         _fill(table, engine, width, length, sampling)
         yield f"{length} rows of {width}"
+    for width in widths(context):
+        for length in _chunks(engine, width):
+            _read(engine, width, length, together=TOGETHER)
+            yield f"{TOGETHER} prompts of {length} in {width}"
     if engine.codec is not None:
         codec, config = engine.codec
         side = config.side // config.patch

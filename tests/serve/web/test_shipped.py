@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .browser import Page
@@ -27,7 +28,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [*command, "--data-dir", str(folder), "--quiet"], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    yield process.stdout.readline().split()[-1]
+    address = process.stdout.readline().split()[-1]
+    model = f"{address}v1beta/models/castor-demo:generateContent"
+    for asked in ({}, {"responseModalities": ["IMAGE"]}):  # compiles what the page will need
+        body = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": asked}
+        assert httpx.post(model, json=body, timeout=120).status_code == 200
+    yield address
     process.terminate()
     process.wait(timeout=30)
     process.stdout.close()
