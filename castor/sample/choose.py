@@ -61,6 +61,11 @@ class Sampling:
         off = (0.0, 0.0, 1.0)
         return off != (self.presence_penalty, self.frequency_penalty, self.repetition_penalty)
 
+    @property
+    def guided(self) -> bool:
+        """Whether pictures are compared with those of a prompt that asks nothing."""
+        return self.guidance not in (0.0, 1.0) and self.pictures != "never"
+
 
 class Dials(NamedTuple):
     """The numbers of each row's Sampling as arrays, so that changing them compiles nothing."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from castor.core.content import Document
 from castor.sample.ask import Ask, Guide, Likely, Token
-from castor.sample.choose import Sampling
 from castor.sample.decode import Drawn
 from castor.sample.engine import Engine, next_role
 from castor.sample.grammar import Rules
@@ -87,7 +86,7 @@ class Job:
         """Rows that it needs in the table."""
         if self.ask is None:
             return 0
-        return self.ask.candidates * (2 if _guided(self.ask.sampling) else 1)
+        return self.ask.candidates * (2 if self.ask.sampling.guided else 1)
 
     @property
     def left(self) -> int:
@@ -108,7 +107,7 @@ class Job:
         guide = None if self.ask.constraint is None else self.ask.constraint.start()
         sitter = Sitter(sampling, self.law, self.most, alternatives=told > 0)
         sitter.may = None if guide is None else guide.allowed()
-        if _guided(sampling):
+        if sampling.guided:
             sitter.shadow = Sitter(sampling, self.law, self.most, leader=sitter)
         script = Transcript(vocab, stop=sampling.stop)
         self.candidates.append(Candidate(number, sitter, script, guide, vocab, told))
@@ -178,7 +177,3 @@ def _prompt(document: Document, engine: Engine) -> Prompt:
             f"allowed ({most})."
         )
     return prompt_of(tokens)
-
-
-def _guided(sampling: Sampling) -> bool:
-    return sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"

@@ -4,7 +4,8 @@ One thread owns the model, the table of rows and what was kept of prompts; it al
 for preparing prompts. Requests come from event loops: `ask` renders the prompt in a worker thread,
 then puts a job into the queue under the desk's lock; news go back through each ticket's loop.
 Nothing else crosses. Between two calls of the compiled loop, rows join and leave and one chunk of
-one prompt is read, the shortest first; so a long prompt holds nobody up for more than a chunk.
+one prompt is read, or of up to four together, the shortest first; so a long prompt holds nobody up
+for more than a chunk.
 
 Invariant: what a request is answered does not depend on the requests beside it.
 """

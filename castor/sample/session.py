@@ -38,7 +38,7 @@ class Session:
     ) -> None:
         self._model, self._config, self._sampling = model, config, sampling
         self._law_of_all = law
-        self._guided = sampling.guidance not in (0.0, 1.0) and sampling.pictures != "never"
+        self._guided = sampling.guided
         B = bucket(len(prompts))
         self._most = np.zeros(B, np.int32)  # the rows that fill up the batch say nothing
         self._lengths = [len(prompt.ids) for prompt in prompts]
