@@ -24,35 +24,51 @@ class Prefixes:
     """Rows up to so many bytes, the longest unused ones dropped first. Not for several threads."""
 
     def __init__(self, *, bytes_most: int) -> None:
-        self._most, self._kept = bytes_most, list[Kept]()
+        self._most, self._bytes, self._count = bytes_most, 0, 0
+        self._kept: dict[int, Kept] = {}  # by number, the longest unused ones first
+        self._alike: dict[bytes, list[int]] = {}  # numbers, by the first LEAST marks
 
     @property
     def bytes(self) -> int:
         """What all rows take."""
-        return sum(kept.bytes for kept in self._kept)
+        return self._bytes
 
     def longest(self, prompt: Prompt) -> tuple[Cache | None, int]:
         """The row that shares most with the prompt, and how many ids that is."""
-        start = prompt.marks[:LEAST]
-        alike = [np.array_equal(start, kept.marks[:LEAST]) for kept in self._kept]
-        pairs = zip(self._kept, alike, strict=True)
-        shares = [common(prompt, kept.marks) if same else 0 for kept, same in pairs]
+        numbers = self._alike.get(_start(prompt.marks), [])
+        shares = [common(prompt, self._kept[number].marks) for number in numbers]
         if not shares or max(shares) < LEAST:
             return None, 0
-        best = shares.index(max(shares))
-        found = self._kept.pop(best)
-        self._kept.append(found)
-        return found.cache, shares[best]
+        best = numbers[shares.index(max(shares))]
+        self._kept[best] = self._kept.pop(best)
+        return self._kept[best].cache, max(shares)
 
     def keep(self, marks: Int64[np.ndarray, " n"], cache: Cache) -> None:
         """Remember a row of one prompt, in place of those that it goes on from."""
         if len(marks) < LEAST:
             return
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(cache))
-        self._kept = [kept for kept in self._kept if not _begins(marks, kept.marks)]
-        self._kept.append(Kept(marks, cache, size))
-        while self.bytes > self._most:
-            self._kept.pop(0)
+        for number in list(self._alike.get(_start(marks), [])):
+            if _begins(marks, self._kept[number].marks):
+                self._drop(number)
+        self._count += 1
+        self._kept[self._count] = Kept(marks, cache, size)
+        self._alike.setdefault(_start(marks), []).append(self._count)
+        self._bytes += size
+        while self._bytes > self._most:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, number: int) -> None:
+        dropped = self._kept.pop(number)
+        self._bytes -= dropped.bytes
+        start = _start(dropped.marks)
+        self._alike[start].remove(number)
+        if not self._alike[start]:
+            del self._alike[start]
+
+
+def _start(marks: Int64[np.ndarray, " n"]) -> bytes:
+    return marks[:LEAST].tobytes()
 
 
 def _begins(marks: Int64[np.ndarray, " n"], start: Int64[np.ndarray, " m"]) -> bool:
