@@ -99,24 +99,39 @@ class Seen(NamedTuple):
     slots: Bool[Array | np.ndarray, "B T"]
 
 
+class Packed(NamedTuple):
+    """Tokens of rows that bring different numbers of them, laid end to end: nothing but attention
+    is computed for the places between. What is left of the P at the end may say anything."""
+
+    rows: Int[Array | np.ndarray, " P"]
+    columns: Int[Array | np.ndarray, " P"]  # each one's number among the new tokens of its row
+    places: Int[
+        Array | np.ndarray, "B T"
+    ]  # where among the P each row's tokens lie; any, where there is none
+
+
 def extend(
     model: Model,
-    tokens: Int[Array, "B T"],
+    tokens: Int[Array, "R L"],
     cache: Cache,
     *,
     config: ModelConfig,
     valid: Bool[Array, "B T"],
     blocks: Int[Array, "B T"] | None = None,
     media: dict[str, Slots] | Seen | None = None,
-) -> tuple[Float[Array, "B T D"], Cache]:
+    packed: Packed | None = None,
+) -> tuple[Float[Array, "R L D"], Cache]:
     """States of further tokens of each row, and the cache that now holds them too.
 
     `valid` marks the real tokens; they stand at the front of each row, and rows may bring
     different numbers of them. The cache must have room (`cache.room`) for T more positions.
-    A medium's slots must come in one call: they see each other through `blocks`.
+    A medium's slots must come in one call: they see each other through `blocks`. Tokens, media
+    and states are [B, T], but [1, P] if the rows are `packed`.
     """
-    B, T = tokens.shape
+    B, T = valid.shape
     positions = cache.lengths[:, None] + jnp.arange(T, dtype=jnp.int32)[None]
+    if packed is not None:
+        positions = (cache.lengths[packed.rows] + packed.columns)[None]
     if isinstance(media, Seen):
         x = embed(model, tokens, {}, config=config)
         x = jnp.where(media.slots[..., None], jnp.asarray(media.states, x.dtype), x)
@@ -128,8 +143,12 @@ def extend(
         after = []
         for block, before, layer in zip(*given, config.pattern, strict=True):
             q, k, v = _project(block, x, positions, config=config, layer=layer)
+            if packed is not None:
+                q, k, v = (y[0][jnp.asarray(packed.places)] for y in (q, k, v))
             held = append(before, k, v, at=cache.lengths)
             mixed = attend(q, *held.by_row(config.kv_heads), mask=mask)
+            if packed is not None:
+                mixed = mixed[packed.rows, packed.columns][None]
             x = _finish(block, x, mixed)
             after.append(held)
         return x, tuple(after)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from castor.core.batch import Signal, Slots
 from castor.models import decoder
 from castor.models.cache import Cache, empty_cache, fitted, rows_apart, rows_joined
-from castor.models.decoder import Seen
+from castor.models.decoder import Packed, Seen
 from castor.models.modality import encode
 from castor.models.sizes import ModelConfig
 from castor.sample.rows import LEAST_LENGTH, bucket
@@ -145,23 +145,45 @@ def advance_together(readings: Sequence[Reading], most: int) -> None:
     """Read up to `most` further ids of each, all of one model and with as much room. Four together
     take half the time of one after another."""
     chunks = [reading.chunk(most) for reading in readings]
-    N = 1 if len(readings) == 1 else TOGETHER
-    longest = bucket(max(len(chunk.ids) for chunk in chunks), least=LEAST_LENGTH)
-    T = min(longest, readings[0].read.cache.room)
-    tokens, blocks = np.zeros((2, N, T), np.int32)
-    valid, slots = np.zeros((2, N, T), bool)
-    states = np.zeros((N, T, chunks[0].states.shape[1]), np.float32)
-    for row, chunk in enumerate(chunks):
-        n = len(chunk.ids)
-        tokens[row, :n], blocks[row, :n], valid[row, :n] = chunk.ids, chunk.blocks, True
-        states[row, :n], slots[row, :n] = chunk.states, chunk.slots
-    first = readings[0]
+    first, longest = readings[0], max(len(chunk.ids) for chunk in chunks)
+    if len(readings) == 1:
+        N, T, P = 1, *[min(bucket(longest, least=LEAST_LENGTH), first.read.cache.room)] * 2
+    else:
+        N, T = TOGETHER, min(bucket(longest, least=CHUNK), first.read.cache.room)
+        P = -(-sum(len(chunk.ids) for chunk in chunks) // T) * T
     before = [reading.read for reading in readings] + [first.read] * (N - len(readings))
-    rows = read_on(
-        first.model, tokens, valid, blocks, Seen(states, slots), tuple(before), config=first.config
-    )
+    given = laid_out(chunks, rows=N, length=T, places=P)
+    rows = read_on(first.model, *given, tuple(before), config=first.config)
     for reading, chunk, row in zip(readings, chunks, rows[: len(readings)], strict=True):
         reading.took(row, len(chunk.ids))
+
+
+class Laid(NamedTuple):
+    """Chunks of N rows as arrays: P places hold their ids end to end."""
+
+    tokens: Int32[np.ndarray, "1 P"]
+    seen: Seen  # [1, P, ...]
+    packed: Packed
+    counts: Int32[np.ndarray, " N"]
+    blocks: Int32[np.ndarray, "N T"]
+
+
+def laid_out(chunks: Sequence[Chunk], *, rows: int, length: int, places: int) -> Laid:
+    """So many rows of that length in so many places; what is left over of each holds nothing."""
+    tokens, whose, columns = np.zeros((3, places), np.int32)
+    blocks, where = np.zeros((2, rows, length), np.int32)
+    states = np.zeros((places, chunks[0].states.shape[1]), np.float32)
+    slots, counts = np.zeros(places, bool), np.zeros(rows, np.int32)
+    at = 0
+    for row, chunk in enumerate(chunks):
+        n = counts[row] = len(chunk.ids)
+        here = slice(at, at + n)
+        tokens[here], states[here], slots[here] = chunk.ids, chunk.states, chunk.slots
+        whose[here], columns[here] = row, np.arange(n)
+        blocks[row, :n], where[row, :n] = chunk.blocks, columns[here] + at
+        at += n
+    seen = Seen(states[None], slots[None])
+    return Laid(tokens[None], seen, Packed(whose, columns, where), counts, blocks)
 
 
 @lru_cache(maxsize=16)
@@ -173,24 +195,34 @@ def empty_row(config: ModelConfig, room: int, dtype: str) -> Cache:
 @partial(jax.jit, static_argnames=("config",))
 def read_on(
     model: decoder.Model,
-    tokens: Int[Array, "N T"],
-    valid: Bool[Array, "N T"],
-    blocks: Int[Array, "N T"],
+    tokens: Int[Array, "1 P"],
     seen: Seen,
+    packed: Packed,
+    counts: Int[Array, " N"],
+    blocks: Int[Array, "N T"],
     rows: tuple[Read, ...],
     *,
     config: ModelConfig,
 ) -> tuple[Read, ...]:
     """Rows with further ids in them, each with the logits of the next one."""
     cache = rows_joined([row.cache for row in rows])
-    states, cache = decoder.extend(
-        model, tokens, cache, config=config, valid=valid, blocks=blocks, media=seen
+    valid = jnp.arange(blocks.shape[1], dtype=jnp.int32)[None] < counts[:, None]
+    (states,), cache = decoder.extend(
+        model,
+        tokens,
+        cache,
+        config=config,
+        valid=valid,
+        blocks=blocks,
+        media=seen,
+        packed=packed,
     )
-    last = jnp.maximum(valid.sum(1, dtype=jnp.int32) - 1, 0)
-    final = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-    sums = jnp.where(valid[..., None], states.astype(jnp.float32), 0.0).sum(1)
+    ends = jnp.cumsum(counts)
+    place = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    mine = (place >= (ends - counts)[:, None]) & (place < ends[:, None])  # [N, P]
+    sums = jnp.dot(mine.astype(jnp.float32), states.astype(jnp.float32))
     pooled = sums + jnp.concatenate([jnp.asarray(row.pooled) for row in rows])
-    logits = decoder.logits(model, final)
+    logits = decoder.logits(model, states[jnp.maximum(ends - 1, 0)])
     apart = rows_apart(cache, heads=config.kv_heads)
     return tuple(Read(row, logits[i, None], pooled[i, None]) for i, row in enumerate(apart))
 

@@ -262,7 +262,8 @@ class Desk:
         alike = [job for job in by_left if job is not first and job.room == first.room]
         jobs = [first, *alike[: TOGETHER - 1]] if len(alike) > 1 else [first]
         readings = [job.reading for job in jobs if job.reading is not None]
-        advance_together(readings, CHUNK)
+        long = not self._table.sitters and first.left > 2 * CHUNK  # whoever comes waits for a chunk
+        advance_together(readings, CHUNK // 2 if long else CHUNK)
         if not self._table.sitters:  # else all chunks of a long prompt stand in line at once
             jax.block_until_ready(readings[0].read.logits)
         for job in jobs:

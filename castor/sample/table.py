@@ -24,8 +24,10 @@ from castor.sample.decode import Drawn, How, Running, Seats, Told, run
 from castor.sample.grammar import Rules, begin, for_rows
 from castor.sample.reading import Read
 
-STRIDE = 4  # ids that a call draws where nobody waits for the one after
-MANY = 8  # rows: a step with them takes half as long as a chunk [ours]
+ALONE = 8  # ids that a call draws for one row where nobody else is there
+STRIDE = 4  # and for several where nobody waits for the one after
+MANY = 8  # rows for which two ids are drawn between the chunks of prompts, four for twice as many:
+# the more rows, the sooner some are free, and the more prompts that wait are read together [ours]
 NARROW = 256  # positions of the narrowest table
 
 
@@ -163,8 +165,11 @@ class Table:
         return next(length for length in self.lengths if length >= rows)
 
     def _stride(self, hurry: bool) -> int:
-        """Ids of a call: with many rows, two between the chunks of prompts are little to wait."""
-        return STRIDE if not hurry else 2 if len(self.sitters) >= MANY else 1
+        """Ids of a call: with many rows, several between the chunks are little to wait for."""
+        sat = len(self.sitters)
+        if sat == 1 and not hurry:
+            return ALONE
+        return STRIDE if not hurry or sat >= 2 * MANY else 2 if sat >= MANY else 1
 
     def _law(self, sitter: Sitter | None) -> Rules:
         return next(s.law for s in (sitter, *self._sitters) if s is not None)
@@ -191,8 +196,8 @@ class Table:
 def how(*, plain: bool, draws: bool) -> How:
     """What `run` is compiled for: the likeliest ids alone, or all that a request may ask."""
     if plain:
-        return How(greedy=True, penalties=False, guided=False, columns=STRIDE)
-    return How(guided=draws, columns=STRIDE, likely=MOST_ALTERNATIVES)
+        return How(greedy=True, penalties=False, guided=False, columns=ALONE)
+    return How(guided=draws, columns=ALONE, likely=MOST_ALTERNATIVES)
 
 
 _NOBODY = Sampling()

@@ -3,7 +3,8 @@
 Invariant: after `warm` has run to its end, no request makes JAX compile anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import product
 
 import jax
@@ -33,47 +34,79 @@ from castor.tokens.vocab import Control
 
 GREEDY, ANY = Sampling(), Sampling(temperature=1.0)
 
+Step = tuple[str, Callable[[], object]]  # what it compiles, and how
 
-def warm(engine: Engine, *, rows: int) -> Iterator[str]:
-    """Compile step by step, what is most often needed first; says what was compiled."""
-    context = engine.config.context
-    for width in widths(context):
-        read = _read(engine, width, min(CHUNK, width - 1))
+
+class Warming:
+    """Steps of compiling, done one by one as they are iterated over, once."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._steps = tuple(steps)
+        self._count, self._done = len(self._steps), 0
+
+    @property
+    def share(self) -> float:
+        """Of all steps, those that are over; 1 also where the rest was given up, for a step that
+        failed or for want of somebody who goes on. May be read from any thread."""
+        return self._done / self._count if self._steps else 1.0
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for what, step in self._steps:
+                step()
+                self._done += 1
+                yield what
+        finally:
+            self._steps = ()
+
+
+def warming(engine: Engine, *, rows: int) -> Warming:
+    """What this engine needs for so many rows, most often needed first."""
+    return Warming(_steps(engine, rows))
+
+
+def _steps(engine: Engine, rows: int) -> Iterator[Step]:
+    spans = widths(engine.config.context)
+    for width in spans:
         for length in _chunks(engine, width):
-            _read(engine, width, length)
-            yield f"prompts of {length} in {width}"
-        for other in widths(context):
-            fitted(read.cache, room=other)
+            yield f"prompts of {length} in {width}", partial(_read, engine, width, [length])
+        yield f"rows of {width} in others", partial(_refit, engine, width)
     for signal in _media(engine):
-        encoded(engine.weights, signal, config=engine.shape)
-        yield f"{len(signal.values)} slots of {signal.kind}"
+        look = partial(encoded, engine.weights, signal, config=engine.shape)
+        yield f"{len(signal.values)} slots of {signal.kind}", look
     table = Table(
         engine.weights, config=engine.shape, rows_most=rows, draws=engine.codec is not None
     )
-    for length, width, sampling in product(table.lengths, widths(context), (GREEDY, ANY)):
-        _fill(table, engine, width, length, sampling)
-        yield f"{length} rows of {width}"
-    for width in widths(context):
-        for length in _chunks(engine, width):
-            _read(engine, width, length, together=TOGETHER)
-            yield f"{TOGETHER} prompts of {length} in {width}"
+    for length, width, sampling in product(table.lengths, spans, (GREEDY, ANY)):
+        yield f"{length} rows of {width}", partial(_fill, table, engine, width, length, sampling)
+    for width in spans:
+        for lengths in _together(engine, width):
+            read = partial(_read, engine, width, lengths)
+            yield f"prompts of {sum(lengths)} together in {width}", read
     if engine.codec is not None:
         codec, config = engine.codec
         side = config.side // config.patch
         for count in sorted({bucket(n) for n in range(1, rows + 1)}):
-            painted(codec, np.zeros((count, side, side), np.int32), config=config)
-            yield f"{count} pictures"
+            codes = np.zeros((count, side, side), np.int32)
+            yield f"{count} pictures", partial(painted, codec, codes, config=config)
 
 
-def _read(engine: Engine, width: int, length: int, *, together: int = 1) -> Read:
-    """A prompt of so many ids, read at once, beside others like it."""
-    ids = np.full(length, Control.USER, np.int32)
-    prompt = prompt_of(Tokens(ids, np.zeros(length, np.float32), (), ()))
-    readings = [
-        Reading(engine.weights, prompt, config=engine.shape, room=width) for _ in range(together)
-    ]
-    advance_together(readings, length)
+def _read(engine: Engine, width: int, lengths: Sequence[int]) -> Read:
+    """Prompts of so many ids, read at once; the first one's row."""
+    readings = []
+    for length in lengths:
+        ids = np.full(length, Control.USER, np.int32)
+        prompt = prompt_of(Tokens(ids, np.zeros(length, np.float32), (), ()))
+        readings.append(Reading(engine.weights, prompt, config=engine.shape, room=width))
+    advance_together(readings, max(lengths))
     return readings[0].done
+
+
+def _refit(engine: Engine, width: int) -> None:
+    """A row that was read moves into tables of every width."""
+    read = _read(engine, width, [min(CHUNK, width - 1)])
+    for other in widths(engine.config.context):
+        fitted(read.cache, room=other)
 
 
 def _chunks(engine: Engine, width: int) -> list[int]:
@@ -85,9 +118,17 @@ def _chunks(engine: Engine, width: int) -> list[int]:
     return sorted(min(size, width - 1) for size in sizes)
 
 
+def _together(engine: Engine, width: int) -> Iterator[list[int]]:
+    """Lengths of chunks that are read at once, for each size that they are compiled for."""
+    for longest in _chunks(engine, width):
+        if longest >= min(CHUNK, width - 1):
+            yield [longest - 1, 1]
+            yield from ([longest] * rows for rows in range(2, TOGETHER + 1))
+
+
 def _fill(table: Table, engine: Engine, width: int, length: int, sampling: Sampling) -> None:
     """A table of that length: it grows to it, answers, may become wider, and empties again."""
-    law, read, key = engine.law(sampling), _read(engine, width, LEAST_LENGTH), keys(0, [0])
+    law, read, key = engine.law(sampling), _read(engine, width, [LEAST_LENGTH]), keys(0, [0])
     sitters = [Sitter(sampling, law, said_most=1) for _ in range(length)]
     for sitter in sitters:
         table.sit(sitter, read, key, room=width)

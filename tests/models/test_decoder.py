@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from castor.models.cache import empty_cache, fitted
-from castor.models.decoder import extend, hidden, init, logits
+from castor.models.decoder import Packed, extend, hidden, init, logits
 from castor.models.sizes import TINY
 
 KINDS = [(), ("image",), ("audio", "image"), ("image", "image")]
@@ -103,6 +103,38 @@ def test_rows_grow_apart_when_they_bring_different_numbers_of_tokens(sized, rows
             theirs = expected[b, taken[b] : taken[b] + counts[b]]
             np.testing.assert_allclose(states[b, : counts[b]], theirs, atol=2e-5)
         taken += counts
+
+
+def test_rows_laid_end_to_end_grow_as_they_do_apart(sized, rows):
+    model, config = sized
+    document, pack = rows
+    batch = pack([[document(config, seed=seed)] for seed in (5, 7)], length=18)
+    tokens = jnp.asarray(batch.tokens)
+    before = empty_cache(config, rows=2, room=18, dtype=jnp.float32)
+    valid = jnp.arange(6)[None] < jnp.array([[2], [5]])
+    _, before = compiled(extend, config)(model, tokens[:, :6], before, valid=valid)
+
+    counts, places = np.array([5, 2]), np.array([[0, 1, 2, 3, 4], [5, 6, 0, 0, 0]], np.int32)
+    further = np.stack([batch.tokens[0, 2:7], batch.tokens[1, 5:10]])
+    valid = jnp.arange(5)[None] < jnp.asarray(counts)[:, None]
+    expected, grown = compiled(extend, config)(model, jnp.asarray(further), before, valid=valid)
+    which = (
+        np.array([0, 0, 0, 0, 0, 1, 1, 0], np.int32),
+        np.array([0, 1, 2, 3, 4, 0, 1, 0], np.int32),
+    )
+    states, same = compiled(extend, config)(
+        model, jnp.asarray(further[which])[None], before, valid=valid, packed=Packed(*which, places)
+    )
+    np.testing.assert_allclose(states[0, :5], expected[0], atol=2e-5)
+    np.testing.assert_allclose(states[0, 5:7], expected[1, :2], atol=2e-5)
+    np.testing.assert_array_equal(same.lengths, grown.lengths)
+    for mine, theirs in zip(
+        jax.tree.leaves(same.layers), jax.tree.leaves(grown.layers), strict=True
+    ):
+        for row, length in enumerate(grown.lengths):
+            heads = slice(row * config.kv_heads, (row + 1) * config.kv_heads)
+            held = slice(None), heads, slice(int(length))
+            np.testing.assert_allclose(mine[held], theirs[held], atol=2e-5)
 
 
 def test_padding_has_no_influence(sized, apart):

@@ -6,7 +6,15 @@ import pytest
 from castor.core.content import Document
 from castor.sample.engine import Engine, next_role
 from castor.sample.prefixes import LEAST, Prefixes
-from castor.sample.reading import Prompt, Read, Reading, common, prompt_of
+from castor.sample.reading import (
+    CHUNK,
+    Prompt,
+    Read,
+    Reading,
+    advance_together,
+    common,
+    prompt_of,
+)
 
 ROOM = 256
 
@@ -31,6 +39,18 @@ def test_however_a_prompt_is_cut_it_is_read_the_same(engine, documents, most):
         whole, cut = read(engine, asked), read(engine, asked, most=most)
         np.testing.assert_allclose(cut.logits, whole.logits, atol=1e-4)
         np.testing.assert_allclose(cut.pooled, whole.pooled, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4])
+def test_prompts_that_are_read_together_are_read_as_each_alone(engine, documents, rows):
+    asked = [prompt(engine, document) for document in documents[1 : 1 + rows]]
+    readings = [Reading(engine.weights, p, config=engine.shape, room=ROOM) for p in asked]
+    while any(reading.left for reading in readings):
+        advance_together([reading for reading in readings if reading.left], CHUNK)
+    for reading, alone in zip(readings, asked, strict=True):
+        expected = read(engine, alone)
+        np.testing.assert_allclose(reading.done.logits, expected.logits, atol=1e-4)
+        np.testing.assert_allclose(reading.done.pooled, expected.pooled, atol=1e-3)
 
 
 def test_a_medium_is_never_parted(engine, documents):

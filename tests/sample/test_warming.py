@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import jax
 import pytest
@@ -11,7 +12,7 @@ from castor.sample.ask import Ask
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
 from castor.sample.serving import Desk
-from castor.sample.warming import warm
+from castor.sample.warming import Warming, warming
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 SAMPLINGS = (
@@ -36,11 +37,38 @@ def compiled() -> Iterator[list[str]]:
     jax.monitoring.unregister_event_duration_listener(note)
 
 
+def test_the_share_is_of_the_steps_that_are_over():
+    done: list[str] = []
+    steps = Warming([(what, partial(done.append, what)) for what in "abcd"])
+    told = [(steps.share, what, list(done)) for what in steps]
+    assert told == [
+        (0.25, "a", ["a"]),
+        (0.5, "b", ["a", "b"]),
+        (0.75, "c", ["a", "b", "c"]),
+        (1.0, "d", ["a", "b", "c", "d"]),
+    ]
+
+
+def test_nothing_is_done_before_it_is_asked_for():
+    done: list[str] = []
+    assert Warming([("a", partial(done.append, "a"))]).share == 0
+    assert done == []
+    assert Warming([]).share == 1
+
+
+def test_a_step_that_fails_ends_the_warming():
+    steps = Warming([("a", list), ("b", partial(int, "no number")), ("c", list)])
+    with pytest.raises(ValueError, match="no number"):
+        list(steps)
+    assert steps.share == 1
+
+
 @pytest.mark.slow
 def test_after_warming_no_request_compiles_anything(engine, documents, compiled):
     wide = replace(engine.shape, context=300)
     wide = Engine(engine.weights, config=wide, vocab=engine.vocab, codec=engine.codec)
-    assert list(warm(wide, rows=5))
+    steps = warming(wide, rows=5)
+    assert list(steps) and steps.share == 1
     assert compiled
     compiled.clear()
     desk = Desk(wide, name="tiny", rows=5)
