@@ -1,15 +1,18 @@
-"""`castor serve` under load, beside a server loop of a peer, or alone.
+"""`castor serve` under load, beside the servers of peers, or alone.
 
-    python benchmarks/serve.py [--peer .venv-peers/bin/python] [--rounds 5] [--clients 32]
-        [--requests 128] [--rate R] [--size DEMO_LARGE] [--precision float32]
+    python benchmarks/serve.py [--peer .venv-peers/bin/python [--llama .peers-llama/llama-server]]
+        [--rounds 5] [--clients 32] [--requests 128] [--rate R] [--size DEMO_LARGE]
+        [--precision float32] [--whole]
 
-Both sides serve over HTTP in processes of their own and take turns in each round, first in a closed
-loop, then in an open one (Poisson arrivals; without --rate, 0.7 times what the slower side did in
-the closed loop). Prompts have 8 to 160 ids and replies 16 to 64, the same for both sides, all
+All sides serve over HTTP in processes of their own and take turns in each round, first in a closed
+loop, then in an open one (Poisson arrivals; without --rate, 0.7 times what the slowest side did in
+the closed loop). Prompts have 8 to 160 ids and replies 16 to 64, the same for all sides, all
 decoded greedily; weights are random (or the shipped ones with --size shipped), and no reply ends
-early. Ours streams; the peer answers when its batch is done, in the type and with the threads that
-are the fastest here. Then ours alone: one request beside the bare `Engine`, and a short request
-while a long prompt is read. No prompt is asked twice. Prints one JSON object.
+early. `peer` is a loop around Hugging Face `generate`, which answers when its batch is done;
+`llama` is llama.cpp's server (`make llama`), which streams like ours (with --whole, neither does).
+Both run with the settings that are the fastest here. Then ours alone: one request beside the bare
+`Engine`, and a short request while a long prompt is read. No side finds a prompt that it kept.
+Prints one JSON object.
 """
 
 import argparse
@@ -21,13 +24,12 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from beside import Peer, conditions, cores, spread
+from beside import conditions, spread
 from load import (
     Ask,
     Castor,
@@ -40,6 +42,7 @@ from load import (
     pieces,
     post,
 )
+from rivals import DTYPES, Rival, ask_llama, ask_llama_whole, hugging_face, llama
 
 from castor.checkpoint import Checkpoint, load, save
 from castor.cli.answering import SHIPPED
@@ -57,8 +60,9 @@ ALONE = (48, 64)  # prompt and reply of one request alone
 SHORT = 12  # ids of the prompt that comes beside a long one
 OTHERS, OTHERS_SAY = 8, 192
 AROUND = 4  # control ids around a prompt
-DTYPES = ("float32", "bfloat16")
 SEED = 0
+POSITIONS = 256  # of one request beside ours: the longest prompt and reply fit
+RATIOS = {"peer": "ratio", "llama": "ratio_to_llama"}
 RARE = list("~^`|{}<>[]#@%&*+=_$!?0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -67,7 +71,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = flags.add_argument
-    add("--peer", metavar="PYTHON", help="of an environment that holds the peer")
+    add("--peer", metavar="PYTHON", help="of an environment that holds the peers (make peers)")
+    add("--llama", metavar="SERVER", help="llama.cpp's; needs --peer as well (make llama)")
     add("--rounds", type=int, default=5)
     add("--clients", type=int, default=32)
     add("--requests", type=int, default=128, help="of each loop in a round")
@@ -75,7 +80,10 @@ def main() -> None:
     add("--long", type=int, default=2000, help="ids of the long prompt")
     add("--size", choices=[*sizes(), "shipped"], default="DEMO_LARGE")
     add("--precision", choices=DTYPES, default="float32", help="of our weights")
+    add("--whole", action="store_true", help="no side streams in the loops")
     given = flags.parse_args()
+    if given.llama and not given.peer:
+        flags.error("--llama needs --peer, whose Python writes the model file")
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(_record(given, Path(folder)), indent=1))
 
@@ -93,25 +101,28 @@ def _record(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     flags += ["--precision", given.precision, "--queue", str(2 * given.requests)]
     with Castor(path, folder / "data", flags) as server:
         before = server.compiled()
-        sides: dict[str, Ask] = {"castor": partial(_ask, server)}
-        peer, settings = _peer(given, checkpoint) if given.peer else (None, {})
-        if peer is not None:
-            sides["peer"] = partial(_ask_peer, peer.hello["port"])
+        sides: dict[str, Ask] = {"castor": partial(_ask_whole if given.whole else _ask, server)}
+        rivals = _rivals(given, checkpoint, words)
+        sides |= {name: rival.ask for name, rival in rivals.items()}
+        versions = {
+            k: v for each in rivals.values() for k, v in each.peer.hello["versions"].items()
+        }
         return {
             "what": "serving",
             "size": given.size,
             "parameters": sum(x.size for x in jax.tree.leaves(checkpoint.model)),
             "precision": given.precision,
-            "peer_settings": settings,
-            **{name: getattr(given, name) for name in ("rounds", "clients", "requests")},
+            "peer_settings": rivals["peer"].settings if "peer" in rivals else {},
+            **({"llama_settings": rivals["llama"].settings} if "llama" in rivals else {}),
+            **{name: getattr(given, name) for name in ("rounds", "clients", "requests", "whole")},
             "prompt_tokens": PROMPTS,
             "reply_tokens": REPLIES,
-            **_loops(sides, words, given),
+            **loops(sides, words, given),
             "alone": _alone(server, engine, words, runs=4 * given.rounds),
             "beside_a_long_prompt": _long(server, words, given),
             "warm_up_compiles": before,
             "compiles_after_warm_up": server.compiled() - before,
-            **conditions("jaxlib", seed=SEED, peer=peer.hello["versions"] if peer else {}),
+            **conditions("jaxlib", seed=SEED, peer=versions),
         }
 
 
@@ -152,22 +163,22 @@ def _checkpoint(size: str) -> Checkpoint:
     return replace(checkpoint, model=replace(checkpoint.model, decoder=quiet))
 
 
-def _peer(given: argparse.Namespace, checkpoint: Checkpoint) -> tuple[Peer, dict[str, Any]]:
-    """The peer, set to what is the fastest here for a full batch."""
+def _rivals(given: argparse.Namespace, checkpoint: Checkpoint, words: Words) -> dict[str, Rival]:
+    """The peers that were asked for."""
     names = ("layers", "width", "hidden", "heads", "kv_heads", "head_width", "vocab")
     shape = {name: getattr(checkpoint.config, name) for name in names} | {"rows": given.clients}
-    peer = Peer(given.peer, "hf_serve.py", shape)
-    batch = {"rows": given.clients, "prompt": PROMPTS[1], "new": REPLIES[1]}
-    seconds: dict[tuple[str, int], float] = {}
-    for dtype, threads in product(DTYPES, sorted({1, cores()})):
-        tries = [peer.ask(**batch, dtype=dtype, threads=threads)["seconds"] for _ in range(3)]
-        seconds[dtype, threads] = min(tries)
-    dtype, threads = min(seconds, key=lambda setting: seconds[setting])
-    peer.ask(**batch, dtype=dtype, threads=threads)
-    return peer, {"dtype": dtype, "threads": threads, "gather_ms": 10}
+    found = dict[str, Rival]()
+    if given.peer:
+        found["peer"] = hugging_face(given.peer, shape, prompt=PROMPTS[1], new=REPLIES[1])
+    if given.llama:
+        wishes = words.mixed(3 * given.clients)
+        shape |= {"positions": POSITIONS, "server": given.llama}
+        ask = ask_llama_whole if given.whole else ask_llama
+        found["llama"] = llama(given.peer, shape, wishes, ask=ask)
+    return found
 
 
-def _loops(sides: dict[str, Ask], words: Words, given: argparse.Namespace) -> dict[str, Any]:
+def loops(sides: dict[str, Ask], words: Words, given: argparse.Namespace) -> dict[str, Any]:
     """Both loops of all sides, which take turns."""
     for ask in sides.values():  # warms up what is not
         asyncio.run(closed(ask, words.mixed(given.clients), clients=given.clients))
@@ -187,16 +198,18 @@ def _loops(sides: dict[str, Ask], words: Words, given: argparse.Namespace) -> di
             rng = np.random.default_rng(number)  # the same arrivals for all sides
             arrivals[name].append(figures(asyncio.run(opened(ask, wishes, rate=rate, rng=rng))))
     loop = {name: over_rounds(each) for name, each in arrivals.items()}
-    return {"closed": told | _ratios(told), "open": {"rate": rate, **loop} | _ratios(loop)}
+    return {"closed": told | ratios(told), "open": {"rate": rate, **loop} | ratios(loop)}
 
 
-def _ratios(told: dict[str, Any]) -> dict[str, Any]:
-    """How many times the peer's figure ours is, by the medians."""
-    if "peer" not in told:
-        return {}
-    ours, peers = told["castor"], told["peer"]
+def ratios(told: dict[str, Any]) -> dict[str, Any]:
+    """How many times another side's figure ours is, by the medians."""
     names = ("requests_per_second", "tokens_per_second", "first_token_ms_p50", "whole_ms_p50")
-    return {"ratio": {n: round(ours[n]["median"] / peers[n]["median"], 3) for n in names}}
+    ours = told["castor"]
+    return {
+        label: {n: round(ours[n]["median"] / told[side][n]["median"], 3) for n in names}
+        for side, label in RATIOS.items()
+        if side in told
+    }
 
 
 async def _ask(
@@ -219,18 +232,23 @@ async def _ask(
                     begun.set()
             last = piece or last
     done = time.perf_counter()
-    usage = json.loads(last.removeprefix(b"data: "))["usageMetadata"]
-    assert usage["candidatesTokenCount"] == wish.new, (usage, wish.new)
-    assert usage["promptTokenCount"] == len(wish.ids), (usage, len(wish.ids))
+    _check(json.loads(last.removeprefix(b"data: ")), wish)
     return Timed(asked, first, done, wish.new)
 
 
-async def _ask_peer(port: int, wish: Wish) -> Timed:
+async def _ask_whole(server: Castor, wish: Wish) -> Timed:
+    """One of our replies that comes at once."""
     asked = time.perf_counter()
-    told = json.loads(await post(port, "/", {"ids": wish.ids, "new": wish.new}))
-    assert told["tokens"] == wish.new
+    told = json.loads(await post(server.port, f"{server.model}:generateContent", _request(wish)))
     done = time.perf_counter()
+    _check(told, wish)
     return Timed(asked, done, done, wish.new)
+
+
+def _check(told: dict[str, Any], wish: Wish) -> None:
+    usage = told["usageMetadata"]
+    assert usage["candidatesTokenCount"] == wish.new, (usage, wish.new)
+    assert usage["promptTokenCount"] == len(wish.ids), (usage, len(wish.ids))
 
 
 def _request(wish: Wish) -> dict[str, Any]:
@@ -242,16 +260,9 @@ def _request(wish: Wish) -> dict[str, Any]:
 def _alone(server: Castor, engine: Engine, words: Words, *, runs: int) -> dict[str, Any]:
     """The whole time of one request, and of the engine in this process, in turns."""
 
-    async def asked() -> float:
-        path, body = f"{server.model}:generateContent", _request(words.wish(*ALONE))
-        began = time.perf_counter()
-        told = json.loads(await post(server.port, path, body))
-        seconds = time.perf_counter() - began
-        assert told["usageMetadata"]["candidatesTokenCount"] == ALONE[1]
-        return seconds
-
     def served() -> float:
-        return asyncio.run(asked())
+        timed = asyncio.run(_ask_whole(server, words.wish(*ALONE)))
+        return timed.done - timed.asked
 
     def bare() -> float:
         document = Document.of(words.wish(*ALONE).text)
