@@ -3,7 +3,8 @@
 import { isBusy, send, sendOnlyLast, stop } from './talk/asking.js';
 import { measure } from './talk/fit.js';
 import { askKeyWith } from './talk/server.js';
-import { begin, changeSettings, on, show, state, watchServer } from './talk/session.js';
+import { begin, changeSettings, on, show, state } from './talk/session.js';
+import { findModels, watchServer } from './talk/status.js';
 import { path } from './talk/tree.js';
 import { createComposer } from './view/composer.js';
 import { filesIn } from './view/attachments.js';
@@ -16,7 +17,7 @@ import { openSettings } from './view/settings.js';
 import { createSidebar, toggleSidebar } from './view/sidebar.js';
 import { createTranscript } from './view/transcript.js';
 import { createWelcome } from './view/welcome.js';
-import { isFull } from './view/states.js';
+import { isFull, warmingText } from './view/states.js';
 import { askKey, exportTalk, openCode, openHelp } from './view/windows.js';
 
 const $ = (id) => document.getElementById(id);
@@ -26,7 +27,9 @@ const newChat = () => {
   show(null);
   composer.focus();
 };
-const say = (parts) => {
+let begun; // resolves once the chats of this browser are there
+const say = async (parts) => {
+  await begun;
   send(parts);
   transcript.followEnd();
 };
@@ -86,7 +89,7 @@ const count = debounced(async (parts) => {
   tell();
 }, 350);
 function weigh(parts) {
-  if (!state.current) return;
+  if (!begun) return;
   try {
     sessionStorage.setItem(DRAFT + state.current.id, composer.written());
   } catch {
@@ -95,13 +98,19 @@ function weigh(parts) {
   count(parts);
 }
 
-/** The line above the message box: what stands in the way of an answer. */
+/** What the server is doing, as the class of a line and its words; null where it is ready. */
+function serverLine({ status, compiled, why, final }) {
+  if (status === 'unreachable') return [status, 'The server cannot be reached. Trying again…'];
+  if (status === 'loading')
+    return compiled === undefined
+      ? [status, 'The model is being loaded. Messages are answered as soon as it is there.']
+      : [status, `${warmingText(compiled)}: the first answers take longer.`];
+  return why ? ['unlisted', final ? why : `${why} Trying again…`] : null;
+}
+
+/** The lines above the message box: what stands in the way of an answer. */
 function tell() {
-  const { status } = state.status;
-  const words = {
-    loading: 'The model is being loaded. Messages are answered as soon as it is there.',
-    unreachable: 'The server cannot be reached. Trying again…',
-  }[status];
+  const [kind, words] = serverLine(state.status) ?? [];
   const last = path(state.current).at(-1);
   const over = meter.isOver() && !state.current.trim && last && !isFull(last.error);
   const full = over && [
@@ -113,14 +122,17 @@ function tell() {
       onclick: () => sendOnlyLast(state.current),
     }),
   ];
-  const lines = [words && make('span', {}, words), full].filter(Boolean);
+  const again = kind === 'unlisted' && state.status.final;
+  const ask = again && button({ text: 'Try again', class: 'small', onclick: findModels });
+  const lines = [
+    [kind, words && [make('span', {}, words), ask]],
+    ['full', full],
+  ].filter(([, line]) => line);
   const key = JSON.stringify([words, over && meter.text()]);
   if ($('notices').dataset.key === key) return;
   $('notices').dataset.key = key;
   $('notices').replaceChildren(
-    ...lines.map((line) =>
-      make('div', { class: `banner ${words ? status : 'full'}` }, icon('warn'), line),
-    ),
+    ...lines.map(([what, line]) => make('div', { class: `banner ${what}` }, icon('warn'), line)),
   );
 }
 on('status', tell);
@@ -134,8 +146,9 @@ on('talk', () => {
   document.title = $('welcome').hidden ? `${talk.title} · Castor` : 'Castor';
   composer.setBusy(isBusy(talk));
   if (shown !== talk.id) {
+    const early = shown === null && composer.written(); // before the store was open
     shown = talk.id;
-    composer.write(sessionStorage.getItem(DRAFT + talk.id) ?? '');
+    if (!early) composer.write(sessionStorage.getItem(DRAFT + talk.id) ?? '');
   }
   count(composer.parts());
 });
@@ -191,7 +204,8 @@ document.addEventListener('drop', (event) => {
   composer.addFiles(filesIn(event.dataTransfer));
 });
 
-await begin();
+begun = begin();
+await begun;
 if (!state.store.lasting) notify('This window is private: chats are gone when it closes.');
 composer.focus();
 performance.mark('castor-ready');

@@ -29,6 +29,7 @@ def browser() -> Iterator[Browser]:
 def server() -> Iterator[tuple[str, Play]]:
     running, play = serve()
     yield f"http://127.0.0.1:{running.server_address[1]}/", play
+    play.models.set()
     running.shutdown()
     running.server_close()
 

@@ -56,7 +56,10 @@ class Play:
 
     delay_s: float = 0.01
     status: str = "ok"
+    compiled: float | None = None  # told while the status is another
     queue: int = 0
+    models: threading.Event = field(default_factory=threading.Event)  # told once it is set
+    list_fails: list[Json] = field(default_factory=list[Json])  # so the next lists are refused
     key: str = ""
     fail_once: Json | None = None  # the next request for an answer is refused with this
     asked: list[Json] = field(default_factory=list)  # bodies of requests for answers
@@ -108,16 +111,32 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
         if path == "/health":
-            self.give({"status": self.play.status, "model": MODEL, "queue": self.play.queue})
+            self.health()
         elif path == "/v1beta/models":
             if not self.refuse_keyless():
-                self.give({"models": list(MODELS)})
+                self.models()
         elif path == "/":
             self.file("index.html")
         elif path.startswith("/web/"):
             self.file(path.removeprefix("/web/"))
         else:
             self.give(error(404, "NOT_FOUND", f"there is no {path}"), 404)
+
+    def health(self) -> None:
+        play = self.play
+        told: Json = {"status": play.status, "model": MODEL, "queue": play.queue}
+        if play.status == "ok":
+            self.give(told)
+        else:
+            self.give(told | ({} if play.compiled is None else {"compiled": play.compiled}), 503)
+
+    def models(self) -> None:
+        self.play.models.wait()
+        if self.play.list_fails:
+            fault = self.play.list_fails.pop(0)
+            self.give(fault, fault["error"]["code"])
+        else:
+            self.give({"models": list(MODELS)})
 
     def file(self, name: str) -> None:
         found = (WEB / name).resolve()
@@ -201,6 +220,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(port: int = 0) -> tuple[ThreadingHTTPServer, Play]:
     """A server that runs until `shutdown()`, and what it was asked."""
     play = Play()
+    play.models.set()
     server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (Handler,), {"play": play}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -107,12 +107,77 @@ def test_a_cancelled_recording_leaves_nothing(page: Page) -> None:
     assert page.count("#composer .attachment") == 0
 
 
-def test_the_camera_gives_a_picture(page: Page) -> None:
+def open_camera(page: Page) -> None:
     page.click("[aria-label='Add files']")
     page.click("[role=menuitem]:nth-of-type(2)")
     page.until("document.querySelector('.dialog .primary')?.disabled === false")
+
+
+def sent(page: Page, play: Play) -> tuple[str, bytes]:
+    """Mime and bytes of what is attached, as they reach the server."""
+    page.ask("what is this")
+    data = play.asked[0]["contents"][0]["parts"][0]["inlineData"]
+    return data["mimeType"], base64.b64decode(data["data"])
+
+
+def test_the_camera_gives_a_picture(page: Page, play: Play) -> None:
+    open_camera(page)
     page.click(".dialog .primary")
     page.until("document.querySelector('#composer .attachment img')?.naturalWidth > 0")
+    mime, data = sent(page, play)
+    assert mime == "image/jpeg"
+    assert data.startswith(b"\xff\xd8\xff") and len(data) > 1000
+
+
+def test_the_camera_gives_a_clip(page: Page, play: Play) -> None:
+    open_camera(page)
+    record = ".dialog .button:not(.primary)"
+    assert page.text(record) == "Record clip"
+    page.click(record)
+    page.until(f"document.querySelector('{record}').innerText === 'Stop'")
+    assert page.run("document.querySelector('.dialog .primary').disabled")
+    page.run("new Promise(resolve => setTimeout(resolve, 800))")
+    page.click(record)
+    page.until("document.querySelector('#composer .attachment video')")
+    mime, data = sent(page, play)
+    assert mime == "video/webm"
+    assert data.startswith(b"\x1aE\xdf\xa3") and len(data) > 1000
+
+
+def test_a_closed_camera_leaves_nothing_and_is_let_go(page: Page) -> None:
+    open_camera(page)
+    page.run("window.watched = document.querySelector('.camera-view').srcObject")
+    page.press("Escape")
+    page.until("!document.querySelector('dialog')")
+    assert page.run("watched.getTracks().map(t => t.readyState).join()") == "ended"
+    assert page.count("#composer .attachment") == 0
+
+
+def test_a_camera_that_comes_after_it_was_closed_is_let_go(page: Page) -> None:
+    page.run(
+        "(() => { const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);"
+        "media.getUserMedia = async (wanted) => { await new Promise(r => window.letIn = r);"
+        " return window.watched = await open(wanted) } })()"
+    )
+    page.click("[aria-label='Add files']")
+    page.click("[role=menuitem]:nth-of-type(2)")
+    page.until("window.letIn && document.querySelector('.camera-view')")
+    page.press("Escape")
+    page.until("!document.querySelector('dialog')")
+    page.run("letIn()")
+    page.until("window.watched?.getTracks().every(t => t.readyState === 'ended')")
+
+
+def test_a_camera_that_is_refused_says_why(page: Page) -> None:
+    page.run(
+        "navigator.mediaDevices.getUserMedia = async () => {"
+        " throw new DOMException('no', 'NotAllowedError') }; 0"
+    )
+    page.click("[aria-label='Add files']")
+    page.click("[role=menuitem]:nth-of-type(2)")
+    page.until("document.querySelector('.camera-problem')?.hidden === false")
+    assert page.text(".camera-problem") == "The browser does not allow this page the camera."
+    assert page.run("document.querySelector('.dialog .primary').disabled")
 
 
 def test_a_drawn_picture_can_be_used_as_input(page: Page, play: Play) -> None:

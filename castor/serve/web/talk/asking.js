@@ -15,6 +15,7 @@ import {
   storeMedia,
   touch,
 } from './session.js';
+import { knowModels } from './status.js';
 import { addTurn, choose, freshId, path, pathTo, siblings } from './tree.js';
 
 const DRAFTS = 3;
@@ -51,14 +52,21 @@ function watch(run, turns, changed) {
   return setInterval(async () => {
     if (!turns.every((turn) => turn.state === 'waiting') || run.told) return;
     try {
-      const { status, queue } = await health();
-      Object.assign(run, { loading: status === 'loading', crowd: queue });
+      const { status, queue, compiled } = await health();
+      Object.assign(run, { loading: status === 'loading', compiled, crowd: queue });
       changed();
     } catch {
       // the request itself will say it
     }
   }, PATIENCE_MS);
 }
+
+/** Waits for the models, as long as the user does. */
+const modelsOrStop = (signal) =>
+  new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason));
+    knowModels().then(resolve, reject);
+  });
 
 function conclude(turns, error, stopped) {
   for (const turn of turns) {
@@ -68,19 +76,34 @@ function conclude(turns, error, stopped) {
   }
 }
 
+/** Sends what was said once the models are known, and takes what comes. */
+async function exchange(talk, turns, before, { entry, again, changed }) {
+  const { signal } = entry.control;
+  const progress = (name, share) => {
+    entry.progress = `Uploading ${name}: ${Math.round(100 * share)} %`;
+    changed();
+  };
+  const keep = (media, blob) => {
+    holdMedia(media, blob);
+    storeMedia(media);
+  };
+  await modelsOrStop(signal);
+  entry.progress = '';
+  changed();
+  const candidates = turns.length;
+  const body = await bodyFor(talk, before, { candidates, again, signal, progress });
+  entry.progress = '';
+  await streamInto(turns, { model: modelOf(talk).name, body, signal, keep, changed });
+}
+
 /** Lets the server answer into `turns`; `before` are the turns that it reads. */
 async function run(talk, turns, before, again = 0) {
   const control = new AbortController();
-  const entry = { control, turns, queue: 0, crowd: 0, loading: false, progress: '' };
+  const progress = state.models.length > 0 ? '' : 'Waiting for the server…';
+  const entry = { control, turns, queue: 0, crowd: 0, loading: false, progress };
   state.runs.set(talk.id, entry);
-  for (const turn of turns) {
-    Object.assign(turn, {
-      state: 'waiting',
-      error: undefined,
-      finish: undefined,
-      block: undefined,
-    });
-  }
+  const fresh = { state: 'waiting', error: undefined, finish: undefined, block: undefined };
+  for (const turn of turns) Object.assign(turn, fresh);
   touch(talk);
   emit('busy', talk);
   if (state.current === talk) emit('talk', talk);
@@ -89,22 +112,9 @@ async function run(talk, turns, before, again = 0) {
     save(talk);
     for (const turn of turns) emit('turn', turn);
   };
-  const progress = (name, share) => {
-    entry.progress = `Uploading ${name}: ${Math.round(100 * share)} %`;
-    changed();
-  };
   const timer = watch(entry, turns, changed);
   try {
-    const { signal } = control;
-    const candidates = turns.length;
-    const body = await bodyFor(talk, before, { candidates, again, signal, progress });
-    entry.progress = '';
-    const keep = (media, blob) => {
-      holdMedia(media, blob);
-      storeMedia(media);
-    };
-    const model = modelOf(talk)?.name ?? talk.settings.model ?? 'default';
-    await streamInto(turns, { model, body, signal, keep, changed });
+    await exchange(talk, turns, before, { entry, again, changed });
   } catch (error) {
     conclude(turns, error, control.signal.aborted);
   }

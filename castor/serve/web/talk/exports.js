@@ -6,7 +6,8 @@ import { blobOf, holdMedia, state, storeMedia, touch } from './session.js';
 import { freshId, mediaOf, path } from './tree.js';
 
 const FORMAT = 'castor-chats';
-const SHEETS = ['tokens', 'controls', 'layout', 'transcript', 'markdown', 'composer', 'overlays'];
+const SHEETS =
+  'tokens controls layout transcript parts markdown composer overlays fields'.split(' ');
 
 /** A file name from a title. */
 export function fileStem(title) {

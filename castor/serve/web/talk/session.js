@@ -6,7 +6,6 @@
  * `settings` of the shown chat · `notice` something to tell the user.
  */
 
-import { health, listModels } from './server.js';
 import { DEFAULTS } from './request.js';
 import { openStore } from './store.js';
 import { mediaOf, newTalk, titleOf } from './tree.js';
@@ -20,10 +19,15 @@ export const state = {
   store: null,
   /** @type {Map<string, import('./tree.js').Talk>} */
   talks: new Map(),
-  /** @type {import('./tree.js').Talk | null} */
+  /** @type {import('./tree.js').Talk} */
   current: null,
   models: [],
-  /** @type {{status: 'ok' | 'loading' | 'unreachable' | 'unknown', queue: number}} */
+  /**
+   * `compiled` is the share of the model's programs that are ready while it warms up, `why` what
+   * the server says of a list of models that it does not give, `final` that asking again is vain.
+   * @type {{status: 'unknown' | 'ok' | 'loading' | 'unreachable', queue: number,
+   *   compiled?: number, why?: string, final?: boolean}}
+   */
   status: { status: 'unknown', queue: 0 },
   runs: new Map(), // talk id -> {control, turns, queue, progress}
 };
@@ -80,6 +84,8 @@ function readSettings() {
     return { ...DEFAULTS };
   }
 }
+
+state.current = newTalk(readSettings()); // until the store is open
 
 /** Changes settings of the shown chat; what is not the chat's own, also of chats to come. */
 export function changeSettings(changes) {
@@ -216,26 +222,6 @@ async function follow({ data: id }) {
   else state.talks.delete(id);
   if (state.current?.id === id) show(state.talks.get(id) ?? null);
   emit('list');
-}
-
-/** Asks the server how it is, until it is ready. */
-export async function watchServer() {
-  let next_ms = 0;
-  try {
-    const { status = 'ok', queue = 0 } = await health();
-    state.status = { status, queue };
-    if (status === 'ok' && state.models.length === 0) {
-      state.models = await listModels();
-      emit('settings', state.current);
-    }
-    if (status !== 'ok') next_ms = 1000;
-  } catch (error) {
-    if (error.failure) state.status = { status: 'ok', queue: 0 };
-    else state.status = { status: 'unreachable', queue: 0 };
-    next_ms = error.failure ? 0 : 2000;
-  }
-  emit('status', state.status);
-  if (next_ms) setTimeout(watchServer, next_ms);
 }
 
 /** Opens the store and the chat that the address names. */

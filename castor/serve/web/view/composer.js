@@ -54,68 +54,36 @@ function listen(text, { submit, up, cancel, paste }) {
   });
 }
 
-/**
- * @param {{
- *   kind: 'ask' | 'edit', id?: string, parts?: import('../talk/tree.js').Part[],
- *   send: (parts: object[]) => void, cancel?: () => void, stop?: () => void,
- *   changed?: (parts: object[]) => void, up?: () => void, tools?: HTMLElement[], ends?: HTMLElement[],
- * }} given `tools` and `ends` stand left and right in the bar
- */
-export function createComposer(given) {
-  const { kind, id, parts = [], send, cancel, stop, changed = () => {}, up } = given;
-  let attached = parts.filter((part) => part.media || part.file);
-  let busy = false;
-  const written = parts
-    .filter((p) => p.text !== undefined && !p.file)
-    .map((p) => p.text)
-    .join('');
-
-  const text = make('textarea', {
+function createText(kind, id, value) {
+  return make('textarea', {
     id,
     rows: 1,
     class: 'composer-text',
     'aria-label': kind === 'ask' ? 'Message' : 'Edit message',
     placeholder: kind === 'ask' ? 'Ask Castor' : '',
     enterkeyhint: isTouch() ? 'enter' : 'send',
-    value: written,
+    value,
   });
-  const shelf = make('div', { class: 'attachments', hidden: true });
-  const files = make('input', {
-    type: 'file',
-    multiple: true,
-    accept: ACCEPT,
-    hidden: true,
-    tabindex: -1,
-    'aria-label': 'Files',
-  });
+}
 
-  const collect = () => {
-    const words = text.value.trim();
-    return [...attached, ...(words ? [{ text: words }] : [])];
-  };
-  const refresh = () => {
-    text.style.height = 'auto';
-    if (text.scrollHeight) text.style.height = `${Math.min(text.scrollHeight, TALLEST)}px`;
-    shelf.hidden = attached.length === 0;
-    go.disabled = !busy && collect().length === 0;
-    changed(collect());
-  };
-  const redraw = () => {
+/** What is attached, above the text. Each can be taken back. */
+function createShelf({ changed, focus }) {
+  const element = make('div', { class: 'attachments', hidden: true });
+  let parts = [];
+  const show = (now) => {
+    parts = now;
     const remove = (part) => () => {
-      attached = attached.filter((p) => p !== part);
-      redraw();
-      text.focus();
+      show(parts.filter((p) => p !== part));
+      focus();
     };
-    shelf.replaceChildren(
-      ...attached.map((part) => drawAttachment(part, { remove: remove(part) })),
-    );
-    refresh();
+    element.replaceChildren(...parts.map((p) => drawAttachment(p, { remove: remove(p) })));
+    element.hidden = parts.length === 0;
+    changed();
   };
   const attach = (part) => {
-    attached = [...attached, part];
-    redraw();
+    show([...parts, part]);
     announce(`${(part.media ?? part.file).name} attached`);
-    text.focus();
+    focus();
   };
   const addFiles = async (list) => {
     for (const file of list) {
@@ -126,98 +94,128 @@ export function createComposer(given) {
       }
     }
   };
-  const submit = () => {
-    if (busy) return;
-    const all = collect();
-    if (all.length === 0) return;
-    attached = [];
-    text.value = '';
-    redraw();
-    send(all);
-  };
+  return { element, show, attach, addFiles, parts: () => parts };
+}
 
-  const add = button({ icon: 'plus', label: 'Add files', 'aria-haspopup': 'menu' });
-  const mic = button({ icon: 'mic', label: 'Record sound' });
-  const go = button({ icon: 'send', label: 'Send', class: 'send', disabled: true });
-  add.addEventListener('click', () =>
-    openMenu(add, [
-      { icon: 'clip', text: 'Pictures, sounds, clips, text', action: () => files.click() },
-      { icon: 'camera', text: 'Camera', action: () => fromCamera(attach).then(() => text.focus()) },
+/** The button that adds files or opens the camera, and the input behind it. */
+function createAdd({ attach, addFiles, focus }) {
+  const input = make('input', {
+    type: 'file',
+    multiple: true,
+    accept: ACCEPT,
+    hidden: true,
+    tabindex: -1,
+    'aria-label': 'Files',
+  });
+  input.addEventListener('change', () => {
+    addFiles([...input.files]);
+    input.value = '';
+  });
+  const opener = button({ icon: 'plus', label: 'Add files', 'aria-haspopup': 'menu' });
+  opener.addEventListener('click', () =>
+    openMenu(opener, [
+      { icon: 'clip', text: 'Pictures, sounds, clips, text', action: () => input.click() },
+      { icon: 'camera', text: 'Camera', action: () => fromCamera(attach).then(focus) },
     ]),
   );
-  files.addEventListener('change', () => {
-    addFiles([...files.files]);
-    files.value = '';
-  });
-  go.addEventListener('click', () => (busy ? stop?.() : submit()));
+  return [opener, input];
+}
 
-  const microphone = () => fromMicrophone(box, attach).then(() => text.focus());
-  mic.addEventListener('click', microphone);
-  text.addEventListener('input', refresh);
-  listen(text, {
-    submit,
-    up: () => text.value === '' && attached.length === 0 && up?.(),
-    cancel,
-    paste: addFiles,
-  });
+/** The button that sends or, while an answer is on its way, stops it. */
+function createGo({ submit, stop }) {
+  const element = button({ icon: 'send', label: 'Send', class: 'send', disabled: true });
+  let busy = false;
+  element.addEventListener('click', () => (busy ? stop?.() : submit()));
+  const setBusy = (now) => {
+    busy = now;
+    element.setAttribute('aria-label', now ? 'Stop' : 'Send');
+    element.replaceChildren(icon(now ? 'stop' : 'send'));
+    element.title = now ? 'Stop (Esc)' : 'Send';
+    element.classList.toggle('busy', now);
+  };
+  return { element, setBusy, isBusy: () => busy };
+}
 
-  const ends =
-    kind === 'ask'
-      ? [...(given.ends ?? []), mic, go]
-      : [
-          mic,
-          button({ text: 'Cancel', onclick: cancel }),
-          button({ text: 'Send', class: 'primary', onclick: submit }),
-        ];
+/** The box around all of it; a click beside the text is meant for the text. */
+function createBox(kind, shelf, text, bar) {
+  const label = kind === 'ask' ? 'New message' : 'Edit message';
   const box = make(
     'div',
-    {
-      class: `composer ${kind}`,
-      role: 'group',
-      'aria-label': kind === 'ask' ? 'New message' : 'Edit message',
-    },
+    { class: `composer ${kind}`, role: 'group', 'aria-label': label },
     shelf,
     text,
-    make(
-      'div',
-      { class: 'composer-bar' },
-      add,
-      files,
-      given.tools,
-      make('span', { class: 'space' }),
-      ends,
-    ),
+    make('div', { class: 'composer-bar' }, bar),
   );
   box.addEventListener('mousedown', (event) => {
     if (event.target !== box && !event.target.classList.contains('composer-bar')) return;
     event.preventDefault();
     text.focus();
   });
-  redraw();
+  return box;
+}
+
+/**
+ * @param {{
+ *   kind: 'ask' | 'edit', id?: string, parts?: import('../talk/tree.js').Part[],
+ *   send: (parts: object[]) => void, cancel?: () => void, stop?: () => void,
+ *   changed?: (parts: object[]) => void, up?: () => void, tools?: HTMLElement[], ends?: HTMLElement[],
+ * }} given `tools` and `ends` stand left and right in the bar
+ */
+export function createComposer(given) {
+  const { kind, id, parts = [], send, cancel, stop, changed = () => {}, up } = given;
+  const words = parts.filter((p) => p.text !== undefined && !p.file).map((p) => p.text);
+  const text = createText(kind, id, words.join(''));
+  const focus = () => text.focus();
+  const collect = () => {
+    const written = text.value.trim();
+    return [...shelf.parts(), ...(written ? [{ text: written }] : [])];
+  };
+  const refresh = () => {
+    text.style.height = 'auto';
+    if (text.scrollHeight) text.style.height = `${Math.min(text.scrollHeight, TALLEST)}px`;
+    go.element.disabled = !go.isBusy() && collect().length === 0;
+    changed(collect());
+  };
+  const shelf = createShelf({ changed: refresh, focus });
+  const { attach, addFiles } = shelf;
+  const submit = () => {
+    const all = collect();
+    if (go.isBusy() || all.length === 0) return;
+    text.value = '';
+    shelf.show([]);
+    send(all);
+  };
+  const go = createGo({ submit, stop });
+  const microphone = () => fromMicrophone(box, attach).then(focus);
+  const mic = button({ icon: 'mic', label: 'Record sound', onclick: microphone });
+  text.addEventListener('input', refresh);
+  const edit = () => text.value === '' && shelf.parts().length === 0 && up?.();
+  listen(text, { submit, up: edit, cancel, paste: addFiles });
+  const leave = button({ text: 'Cancel', onclick: cancel });
+  const again = button({ text: 'Send', class: 'primary', onclick: submit });
+  const ends = kind === 'ask' ? [...(given.ends ?? []), mic, go.element] : [mic, leave, again];
+  const add = createAdd({ attach, addFiles, focus });
+  const space = make('span', { class: 'space' });
+  const box = createBox(kind, shelf.element, text, [...add, given.tools, space, ends]);
+  shelf.show(parts.filter((part) => part.media || part.file));
 
   return {
     element: box,
     addFiles,
     attach,
     microphone,
-    chooseFiles: () => files.click(),
     parts: collect,
     written: () => text.value,
-    write: (words) => {
-      text.value = words;
+    write: (now) => {
+      text.value = now;
       refresh();
     },
     focus: () => {
       text.focus();
       text.setSelectionRange(text.value.length, text.value.length);
     },
-    isFocused: () => document.activeElement === text,
     setBusy: (now) => {
-      busy = now;
-      go.setAttribute('aria-label', now ? 'Stop' : 'Send');
-      go.replaceChildren(icon(now ? 'stop' : 'send'));
-      go.title = now ? 'Stop (Esc)' : 'Send';
-      go.classList.toggle('busy', now);
+      go.setBusy(now);
       refresh();
     },
   };

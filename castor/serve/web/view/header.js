@@ -24,12 +24,8 @@ export function useTheme(theme) {
 
 const nameOf = (model) => model.displayName || model.name.replace(/^models\//, '');
 
-/**
- * @param {HTMLElement} host
- * @param {{newChat: () => void, openSettings: () => void, openCode: () => void,
- *   exportTalk: (talk: object) => void}} page
- */
-export function createHeader(host, { newChat, openSettings, openCode, exportTalk }) {
+/** The model's name, and the menu to choose another. */
+function createPicker() {
   const title = make('span', { class: 'model-name' }, 'Castor');
   const picker = make(
     'button',
@@ -37,32 +33,46 @@ export function createHeader(host, { newChat, openSettings, openCode, exportTalk
     title,
     icon('chevron', 'icon chevron'),
   );
-  picker.addEventListener('click', () =>
-    openMenu(
-      picker,
-      state.models.map((model) => ({
-        text: nameOf(model),
-        hint:
-          model.description ||
-          `context of ${model.inputTokenLimit?.toLocaleString('en') ?? '?'} tokens`,
-        chosen: model === modelOf(state.current),
-        action: () => changeSettings({ model: model.name }),
-      })),
-    ),
-  );
+  const choice = (model) => ({
+    text: nameOf(model),
+    hint:
+      model.description || `context of ${model.inputTokenLimit?.toLocaleString('en') ?? '?'} tokens`,
+    chosen: model === modelOf(state.current),
+    action: () => changeSettings({ model: model.name }),
+  });
+  picker.addEventListener('click', () => openMenu(picker, state.models.map(choice)));
+  on('settings', () => {
+    const model = modelOf(state.current);
+    title.textContent = model ? nameOf(model) : 'Castor';
+    picker.setAttribute('aria-label', `Model: ${title.textContent}`);
+    picker.disabled = state.models.length < 1;
+  });
+  return picker;
+}
+
+function createThemeButton() {
+  const names = { system: 'Like the system', light: 'Light', dark: 'Dark' };
   const theme = button({ icon: THEMES[currentTheme()], label: 'Theme', class: 'theme' });
-  const draw = () => theme.replaceChildren(icon(THEMES[currentTheme()]));
-  theme.addEventListener('click', () =>
-    openMenu(
-      theme,
-      Object.entries(THEMES).map(([name, picture]) => ({
-        icon: picture,
-        text: { system: 'Like the system', light: 'Light', dark: 'Dark' }[name],
-        chosen: name === currentTheme(),
-        action: () => (useTheme(name), draw()),
-      })),
-    ),
-  );
+  const use = (name) => {
+    useTheme(name);
+    theme.replaceChildren(icon(THEMES[name]));
+  };
+  const choice = ([name, picture]) => ({
+    icon: picture,
+    text: names[name],
+    chosen: name === currentTheme(),
+    action: () => use(name),
+  });
+  theme.addEventListener('click', () => openMenu(theme, Object.entries(THEMES).map(choice)));
+  return theme;
+}
+
+/**
+ * @param {HTMLElement} host
+ * @param {{newChat: () => void, openSettings: () => void, openCode: () => void,
+ *   exportTalk: (talk: object) => void}} page
+ */
+export function createHeader(host, { newChat, openSettings, openCode, exportTalk }) {
   const more = button({ icon: 'more', label: 'More', 'aria-haspopup': 'menu' });
   more.addEventListener('click', () => {
     const kept = state.talks.has(state.current.id);
@@ -82,16 +92,10 @@ export function createHeader(host, { newChat, openSettings, openCode, exportTalk
       onclick: () => toggleSidebar(true),
     }),
     button({ icon: 'compose', label: 'New chat', class: 'header-new', onclick: newChat }),
-    picker,
+    createPicker(),
     make('span', { class: 'space' }),
     button({ icon: 'code', text: 'Get code', class: 'quiet wide-only', onclick: openCode }),
-    theme,
+    createThemeButton(),
     more,
   );
-  on('settings', () => {
-    const model = modelOf(state.current);
-    title.textContent = model ? nameOf(model) : 'Castor';
-    picker.setAttribute('aria-label', `Model: ${title.textContent}`);
-    picker.disabled = state.models.length < 1;
-  });
 }

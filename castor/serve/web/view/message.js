@@ -48,6 +48,36 @@ function switcher(talk, turn) {
   );
 }
 
+/** What a user's turn holds: files, answers to calls, words. */
+function drawSaid(body, turn) {
+  const shelf = turn.parts.filter((part) => part.media || part.file);
+  const open = (media) => (media ? () => showPicture(media, media.name) : undefined);
+  const files = shelf.map((part) => drawAttachment(part, { open: open(part.media) }));
+  const answered = turn.parts.filter((part) => part.functionResponse);
+  const results = make('div', { class: 'results' });
+  drawParts(results, answered, { live: false, prompt: '', respond: null });
+  const words = textOf(turn);
+  const held = [
+    files.length > 0 && make('div', { class: 'attachments' }, files),
+    answered.length > 0 && results,
+    words && make('div', { class: 'bubble', dir: 'auto' }, words),
+  ];
+  body.replaceChildren(...held.filter(Boolean));
+}
+
+/** What can be done with a user's turn. */
+function userActions(talk, turn, edit) {
+  const text = textOf(turn);
+  const editable = !asking.isBusy(talk) && !turn.parts.some((part) => part.functionResponse);
+  const actions = make(
+    'div',
+    { class: 'actions' },
+    text && copyButton(() => text, { label: 'Copy message', class: 'small' }),
+    editable && button({ icon: 'edit', label: 'Edit message', class: 'small', onclick: edit }),
+  );
+  return [actions, switcher(talk, turn)].filter(Boolean);
+}
+
 /**
  * A message of the user's.
  * @param {import('../talk/tree.js').Talk} talk
@@ -66,25 +96,7 @@ function userMessage(talk, turn) {
   let footed = '';
   const draw = () => {
     footed = '';
-    const shelf = turn.parts.filter((part) => part.media || part.file);
-    const open = (media) => (media ? () => showPicture(media, media.name) : undefined);
-    const answered = turn.parts.filter((part) => part.functionResponse);
-    const words = textOf(turn);
-    const results = make('div', { class: 'results' });
-    drawParts(results, answered, { live: false, prompt: '', respond: null });
-    body.replaceChildren(
-      ...(shelf.length
-        ? [
-            make(
-              'div',
-              { class: 'attachments' },
-              shelf.map((p) => drawAttachment(p, { open: open(p.media) })),
-            ),
-          ]
-        : []),
-      ...(answered.length ? [results] : []),
-      ...(words ? [make('div', { class: 'bubble', dir: 'auto' }, words)] : []),
-    );
+    drawSaid(body, turn);
     update();
   };
   const edit = () => {
@@ -110,19 +122,7 @@ function userMessage(talk, turn) {
     const key = JSON.stringify([asking.isBusy(talk), siblings(talk, turn).map(({ id }) => id)]);
     if (key === footed) return;
     footed = key;
-    const editable = !asking.isBusy(talk) && !turn.parts.some((part) => part.functionResponse);
-    foot.replaceChildren(
-      ...[
-        make(
-          'div',
-          { class: 'actions' },
-          textOf(turn) && copyButton(() => textOf(turn), { label: 'Copy message', class: 'small' }),
-          editable &&
-            button({ icon: 'edit', label: 'Edit message', class: 'small', onclick: edit }),
-        ),
-        switcher(talk, turn),
-      ].filter(Boolean),
-    );
+    foot.replaceChildren(...userActions(talk, turn, edit));
   };
   draw();
   return { element, update, edit };
@@ -202,6 +202,19 @@ function modelActions(talk, turn, last) {
   ];
 }
 
+/** All that the state below an answer shows: it is drawn anew when this changes. */
+const stateKey = (turn, run, last) =>
+  JSON.stringify([
+    [turn.state, turn.finish, turn.error, turn.block, turn.parts.length > 0, last],
+    [run?.queue, run?.crowd, run?.loading, run?.compiled, run?.progress],
+  ]);
+
+/** The same of the line of actions: what has the focus there keeps it otherwise. */
+const footKey = (talk, turn, busy, last) => {
+  const versions = siblings(talk, turn).map(({ id }) => id);
+  return JSON.stringify([busy, last, versions, turn.rating, turn.usage, isSpeaking(turn.id)]);
+};
+
 /**
  * An answer of the model's.
  * @param {import('../talk/tree.js').Talk} talk
@@ -241,33 +254,15 @@ function modelMessage(talk, turn, page) {
     drawDrafts(drafts, talk, turn);
     drawParts(body, turn.parts, { live, prompt: asked ? textOf(asked) : '', useAsInput, respond });
     element.classList.toggle('live', turn.state === 'streaming');
-    const told = JSON.stringify([
-      turn.state,
-      turn.finish,
-      turn.error,
-      turn.block,
-      last,
-      turn.parts.length > 0,
-      run?.queue,
-      run?.crowd,
-      run?.loading,
-      run?.progress,
-    ]);
+    const told = stateKey(turn, run, last);
     if (told !== shown)
       below.replaceChildren(...[drawState(turn, { ...actions, run, last })].filter(Boolean));
     shown = told;
-    const at = siblings(talk, turn).map(({ id }) => id);
-    const key = JSON.stringify([
-      Boolean(live || run),
-      last,
-      at,
-      turn.rating,
-      turn.usage,
-      isSpeaking(turn.id),
-    ]);
-    if (key === footed) return; // what has the focus keeps it
+    const busy = Boolean(live || run);
+    const key = footKey(talk, turn, busy, last);
+    if (key === footed) return;
     footed = key;
-    foot.replaceChildren(...(live || run ? [] : modelActions(talk, turn, last).filter(Boolean)));
+    foot.replaceChildren(...(busy ? [] : modelActions(talk, turn, last).filter(Boolean)));
   };
   update();
   return { element, update };

@@ -87,6 +87,13 @@ function row(talk, exportTalk) {
   return element;
 }
 
+/** Chats below what they have in common. */
+function section(name, talks, exportTalk) {
+  const rows = talks.map((talk) => row(talk, exportTalk));
+  const title = make('h2', { class: 'talks-heading' }, name);
+  return make('section', { 'aria-label': name }, title, make('ul', {}, rows));
+}
+
 let refresh = () => {};
 
 /**
@@ -127,21 +134,8 @@ export function createSidebar(host, { newChat, openSettings, openHelp, exportTal
     if (list.querySelector('.rename')) return;
     const focused = document.activeElement?.dataset?.talk;
     const talks = listTalks(search.value);
-    const groups = Map.groupBy(talks, heading);
-    list.replaceChildren(
-      ...[...groups].map(([name, some]) =>
-        make(
-          'section',
-          { 'aria-label': name },
-          make('h2', { class: 'talks-heading' }, name),
-          make(
-            'ul',
-            {},
-            some.map((talk) => row(talk, exportTalk)),
-          ),
-        ),
-      ),
-    );
+    const groups = [...Map.groupBy(talks, heading)];
+    list.replaceChildren(...groups.map(([name, some]) => section(name, some, exportTalk)));
     if (talks.length === 0) {
       const none = search.value ? 'No chat holds these words.' : 'Chats are kept in this browser.';
       list.append(make('p', { class: 'talks-none' }, none));

@@ -35,8 +35,12 @@ function notice(kind, name, title, text, actions = []) {
   );
 }
 
+/** How far the model's programs are compiled: "The model is warming up (40 %)". */
+export const warmingText = (share) => `The model is warming up (${Math.floor(100 * share)} %)`;
+
 function waitingText(run) {
   if (run?.progress) return run.progress;
+  if (run?.loading && run.compiled !== undefined) return warmingText(run.compiled);
   if (run?.loading) return 'The model is loading…';
   if (run?.queue > 0)
     return run.queue === 1

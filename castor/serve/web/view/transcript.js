@@ -8,20 +8,13 @@ import { createMessage } from './message.js';
 
 const NEAR = 80; // px from the end that count as being at the end
 
-/**
- * @param {{log: HTMLElement, scroller: HTMLElement, down: HTMLButtonElement,
- *   page: {newChat: () => void, useAsInput: (part: object) => void}}} given
- */
-export function createTranscript({ log, scroller, down, page }) {
-  const views = new Map(); // turn id -> its view
-  let talk = null;
-  let follow = true; // the window stays at the end
-  const due = new Set();
-
+/** Keeps the window at the end of the log, until one scrolls up. */
+function createFollower({ log, scroller, down }) {
+  let follow = true;
+  let height = 0; // where the window was: only going up ends the following
   const toEnd = (behavior = 'instant') =>
     scroller.scrollTo({ top: scroller.scrollHeight, behavior });
   const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR;
-  let height = 0; // where the window was: only going up ends the following
   scroller.addEventListener('scroll', () => {
     if (atEnd()) follow = true;
     else if (scroller.scrollTop < height) follow = false;
@@ -33,30 +26,51 @@ export function createTranscript({ log, scroller, down, page }) {
     toEnd('smooth');
   });
   new ResizeObserver(() => follow && toEnd()).observe(log);
+  return {
+    begin: () => (follow = true),
+    followEnd: () => {
+      follow = true;
+      toEnd();
+    },
+  };
+}
+
+/** Puts the views of these turns into the log, in their order, and takes out all others. */
+function arrange(log, views, turns, create) {
+  const ids = new Set(turns.map(({ id }) => id));
+  for (const [id, view] of views) {
+    if (ids.has(id)) continue;
+    view.element.remove();
+    views.delete(id);
+  }
+  turns.forEach((turn, i) => {
+    if (!views.has(turn.id)) views.set(turn.id, create(turn));
+    const { element, update } = views.get(turn.id);
+    const there = log.querySelectorAll(':scope > .turn')[i];
+    if (there !== element) log.insertBefore(element, there ?? null);
+    update();
+  });
+}
+
+/**
+ * @param {{log: HTMLElement, scroller: HTMLElement, down: HTMLButtonElement,
+ *   page: {newChat: () => void, useAsInput: (part: object) => void}}} given
+ */
+export function createTranscript({ log, scroller, down, page }) {
+  const views = new Map(); // turn id -> its view
+  let talk = null;
+  const due = new Set();
+  const follower = createFollower({ log, scroller, down });
 
   const leftOut = make('p', { class: 'left-out' }, 'What is above is not sent to the model.');
   const render = () => {
     if (talk !== state.current) {
       log.replaceChildren();
       views.clear();
-      follow = true;
+      follower.begin();
     }
     talk = state.current;
-    const shown = path(talk);
-    const ids = new Set(shown.map(({ id }) => id));
-    for (const [id, view] of views) {
-      if (ids.has(id)) continue;
-      view.element.remove();
-      views.delete(id);
-    }
-    shown.forEach((turn, i) => {
-      if (!views.has(turn.id)) views.set(turn.id, createMessage(talk, turn, page));
-      const { element, update } = views.get(turn.id);
-      if (log.querySelectorAll(':scope > .turn')[i] !== element) {
-        log.insertBefore(element, log.querySelectorAll(':scope > .turn')[i] ?? null);
-      }
-      update();
-    });
+    arrange(log, views, path(talk), (turn) => createMessage(talk, turn, page));
     leftOut.remove();
     if (talk.from && views.has(talk.from)) views.get(talk.from).element.before(leftOut);
     log.setAttribute('aria-busy', String(isBusy(talk)));
@@ -84,9 +98,6 @@ export function createTranscript({ log, scroller, down, page }) {
       views.get(last?.id)?.edit();
       return Boolean(last);
     },
-    followEnd: () => {
-      follow = true;
-      toEnd();
-    },
+    followEnd: follower.followEnd,
   };
 }

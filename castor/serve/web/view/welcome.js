@@ -27,13 +27,9 @@ function samplePicture() {
   return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
 }
 
-/**
- * @param {HTMLElement} host
- * @param {object} composer
- * @param {{send: (parts: object[]) => void}} page
- */
-export function createWelcome(host, composer, { send }) {
-  const examples = [
+/** Four things to try. */
+function examplesFor(composer, send) {
+  return [
     {
       name: 'brush',
       title: 'Draw',
@@ -72,6 +68,20 @@ export function createWelcome(host, composer, { send }) {
       },
     },
   ];
+}
+
+function drawExample({ name, title, text, act }) {
+  const words = [make('b', {}, title), make('span', {}, text)];
+  const open = { type: 'button', class: 'example', onclick: act };
+  return make('li', {}, make('button', open, icon(name), words));
+}
+
+/**
+ * @param {HTMLElement} host
+ * @param {object} composer
+ * @param {{send: (parts: object[]) => void}} page
+ */
+export function createWelcome(host, composer, { send }) {
   host.append(
     mark('mark large'),
     make('h1', {}, 'What shall we look at?'),
@@ -80,22 +90,6 @@ export function createWelcome(host, composer, { send }) {
       { class: 'welcome-line' },
       'Castor reads text, pictures, sounds and clips, writes, and draws.',
     ),
-    make(
-      'ul',
-      { class: 'examples' },
-      examples.map(({ name, title, text, act }) =>
-        make(
-          'li',
-          {},
-          make(
-            'button',
-            { type: 'button', class: 'example', onclick: act },
-            icon(name),
-            make('b', {}, title),
-            make('span', {}, text),
-          ),
-        ),
-      ),
-    ),
+    make('ul', { class: 'examples' }, examplesFor(composer, send).map(drawExample)),
   );
 }
