@@ -3,25 +3,35 @@ PYTHON := .venv/bin/python
 INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml --group build
+NODE_CLIENTS := tests/serve/clients
 
-.PHONY: help run test slow lint docs lock peers clients
+.PHONY: help run demo test slow npm lint docs lock peers llama clients
 help:
-	@echo "make run    install what is missing into .venv, then show the trained model at work"
+	@echo "make run    install what is missing into .venv, then serve the Gemini API and a chat page"
+	@echo "make demo   the same, but show the trained model at work in the terminal"
 	@echo "make test   the default tests (under 10 minutes on two cores); make slow: the others"
 	@echo "make lint   formatting, lint and types"
 	@echo "make docs   write docs/cli.md and the results in README.md anew"
 	@echo "make lock   resolve requirements/*.lock anew"
 	@echo "make peers  an environment of its own with the libraries that benchmarks compare with"
+	@echo "make llama  the server of llama.cpp, which benchmarks/serve.py compares with (cmake, C++)"
 	@echo "make clients  another with the clients that the server is tried with (make slow)"
+	@echo "make npm    install the clients in JavaScript, with Node.js 20 or later, and try those"
 
 run: .venv/run.stamp
+	@.venv/bin/castor serve
+
+demo: .venv/run.stamp
 	@.venv/bin/castor demo
 
 test: .venv/dev.stamp
-	@$(PYTHON) -m pytest -n 2 -q -m "not slow and not gpu"
+	@$(PYTHON) -m pytest -n 2 -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
-	@$(PYTHON) -m pytest -q -m "slow and not gpu"
+	@$(PYTHON) -m pytest -q -m "slow and not gpu and not npm"
+
+npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json
+	@$(PYTHON) -m pytest -q -m npm
 
 lint: .venv/dev.stamp
 	@.venv/bin/ruff check
@@ -71,9 +81,29 @@ peers: .venv-peers/peers.stamp
 	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# The source comes with the Python package of llama.cpp; built for this machine alone.
+llama: .peers-llama/llama-server
+.peers-llama/llama-server: requirements/llama.txt | .venv-peers/peers.stamp
+	@rm -rf .peers-llama
+	@.venv-peers/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--no-binary llama-cpp-python --require-hashes --dest .peers-llama -r $<
+	@tar -xzf .peers-llama/*.tar.gz --strip-components 1 -C .peers-llama
+	@cmake -S .peers-llama/vendor/llama.cpp -B .peers-llama/build -D CMAKE_BUILD_TYPE=Release \
+		-D GGML_NATIVE=ON -D BUILD_SHARED_LIBS=OFF -D LLAMA_OPENSSL=OFF -D LLAMA_USE_PREBUILT_UI=OFF
+	@cmake --build .peers-llama/build --target llama-server --parallel 2
+	@ln .peers-llama/build/bin/llama-server $@
+
 # Neither do the clients of the server: they need versions of much that we do not.
-clients: .venv-clients/clients.stamp
-.venv-clients/clients.stamp: requirements/clients.txt | .venv/bin/python
-	@$(PYTHON) -m venv .venv-clients
-	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+clients: .venv-clients/clients.stamp .venv-clients-2/clients.stamp
+.venv-%/clients.stamp: requirements/%.txt | .venv/bin/python
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# npm writes this file when all is installed: it is as good as a stamp.
+$(NODE_CLIENTS)/node_modules/.package-lock.json: $(NODE_CLIENTS)/package-lock.json
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+		echo "node and npm are not here: install Node.js 20 or later, and try again." >&2; exit 1; \
+	fi
+	@cd $(NODE_CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

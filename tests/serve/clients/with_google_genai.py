@@ -90,6 +90,20 @@ def media(client: genai.Client) -> None:
     assert modalities == {"TEXT": 13, "IMAGE": 7}, modalities
 
 
+def pictures(client: genai.Client) -> None:
+    config = {"response_modalities": ["TEXT", "IMAGE"]}
+    reply = client.models.generate_content(model=MODEL, contents="a star", config=config)
+    said, drawn = reply.candidates[0].content.parts
+    assert said.text == "here: " and drawn.inline_data.mime_type == "image/png"
+    assert drawn.inline_data.data.startswith(b"\x89PNG")
+    config = {"response_modalities": ["IMAGE"], "image_config": {"image_size": "1K"}}
+    chunks = list(
+        client.models.generate_content_stream(model=MODEL, contents="a star", config=config)
+    )
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
+    assert [part.inline_data.data for part in parts if part.inline_data] == [drawn.inline_data.data]
+
+
 def schemas(client: genai.Client) -> None:
     config = {"response_mime_type": "application/json", "response_schema": Answer}
     reply = client.models.generate_content(model=MODEL, contents="hi", config=config)
@@ -132,6 +146,8 @@ def embeddings(client: genai.Client) -> None:
         model="gemini-embedding-001", contents=["a", "bcd"], config=config
     )
     assert [len(each.values) for each in told.embeddings] == [2, 2]
+    told = client.models.embed_content(model="gemini-embedding-2", contents=["a", "bcd"])
+    assert [len(each.values) for each in told.embeddings] == [4]  # one vector of all parts
 
 
 def refusals(client: genai.Client) -> None:
@@ -153,7 +169,8 @@ def refusals(client: genai.Client) -> None:
 def main() -> None:
     client = genai.Client(api_key="any", http_options={"base_url": sys.argv[1]})
     for check in (
-        *(text, stream, settings, media, schemas, tools, chat, models, embeddings, refusals),
+        *(text, stream, settings, media, pictures, schemas, tools, chat),
+        *(models, embeddings, refusals),
     ):
         check(client)
     asyncio.run(asynchronous(client))
