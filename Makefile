@@ -95,6 +95,7 @@ llama: .peers-llama/llama-server
 
 # Neither do the clients of the server: they need versions of much that we do not.
 clients: .venv-clients/clients.stamp .venv-clients-2/clients.stamp
+.venv-clients/clients.stamp: requirements/schemathesis.txt
 .venv-%/clients.stamp: requirements/%.txt | .venv/bin/python
 	@$(PYTHON) -m venv .venv-$*
 	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<

@@ -15,7 +15,7 @@ from castor.serve.refusal import Refusal
 from castor.serve.service import Settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/health",)
+OPEN = ("/health", "/openapi.json")
 ALLOWED_HEADERS = (
     "content-type, x-goog-api-key, x-goog-api-client, x-goog-upload-command, "
     "x-goog-upload-file-name, x-goog-upload-header-content-length, "

@@ -43,6 +43,21 @@ ROLES: dict[str, Role] = {
 MOST_STOPS = 16
 SOUNDS = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg"}
 DATA_URI = re.compile(r"data:([^;,]+)(?:;[^,]*)?;base64,", re.IGNORECASE)
+NUMBERS = {  # lowest and highest
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "repetition_penalty": (0.1, 10),
+}
+WHOLES = {  # the same of whole numbers
+    "n": (1, MOST_CANDIDATES),
+    "max_tokens": (1, 2**31 - 1),
+    "max_completion_tokens": (1, 2**31 - 1),
+    "top_k": (-1, 1_000_000),
+    "seed": (-(2**63), 2**63 - 1),
+    "top_logprobs": (0, MOST_ALTERNATIVES),
+}
 UNMET = ("audio", "functions", "function_call", "logit_bias", "web_search_options")
 
 
@@ -144,12 +159,12 @@ def options_of(wire: Mapping[str, Any], *, desk: Desk, settings: Settings) -> Op
         Refusal: it asks for what this server does not do.
     """
     logprobs = flag(wire, "logprobs", at="")
-    alternatives = whole(wire, "top_logprobs", at="", low=0, high=MOST_ALTERNATIVES)
+    alternatives = _whole(wire, "top_logprobs")
     if alternatives is not None and not logprobs:
         raise ValueError("top_logprobs: set only where logprobs is true")
     return Options(
         sampling=_sampling(wire, desk, settings),
-        candidates=whole(wire, "n", at="", low=1, high=MOST_CANDIDATES) or 1,
+        candidates=_whole(wire, "n") or 1,
         logprobs=logprobs,
         alternatives=alternatives or 0,
         language=_language(mapping(wire, "response_format", at="")),
@@ -158,15 +173,9 @@ def options_of(wire: Mapping[str, Any], *, desk: Desk, settings: Settings) -> Op
 
 def _sampling(wire: Mapping[str, Any], desk: Desk, settings: Settings) -> Sampling:
     named = "max_tokens" if wire.get("max_completion_tokens") is None else "max_completion_tokens"
-    most = whole(wire, named, at="", low=1, high=2**31 - 1)
-    read = {
-        "temperature": number(wire, "temperature", at="", low=0, high=2),
-        "top_p": number(wire, "top_p", at="", low=0, high=1),
-        "top_k": whole(wire, "top_k", at="", low=-1, high=1_000_000),
-        "presence_penalty": number(wire, "presence_penalty", at="", low=-2, high=2),
-        "frequency_penalty": number(wire, "frequency_penalty", at="", low=-2, high=2),
-        "repetition_penalty": number(wire, "repetition_penalty", at="", low=0.1, high=10),
-    }
+    most = _whole(wire, named)
+    read: dict[str, float | None] = {name: _number(wire, name) for name in NUMBERS}
+    read["top_k"] = _whole(wire, "top_k")
     usual = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
@@ -181,9 +190,19 @@ def _sampling(wire: Mapping[str, Any], desk: Desk, settings: Settings) -> Sampli
         **cast("dict[str, Any]", given),
         stop=stops_of(texts(wire, "stop", at=""), at="stop", most=MOST_STOPS),
         max_tokens=min(most or desk.context, desk.context),
-        seed=seed_of(whole(wire, "seed", at="", low=-(2**63), high=2**63 - 1)),
+        seed=seed_of(_whole(wire, "seed")),
         pictures="allowed" if "image" in wanted else "never",
     )
+
+
+def _number(wire: Mapping[str, Any], name: str) -> float | None:
+    low, high = NUMBERS[name]
+    return number(wire, name, at="", low=low, high=high)
+
+
+def _whole(wire: Mapping[str, Any], name: str) -> int | None:
+    low, high = WHOLES[name]
+    return whole(wire, name, at="", low=low, high=high)
 
 
 def _language(form: Mapping[str, Any]) -> Language | None:

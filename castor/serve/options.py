@@ -47,6 +47,21 @@ RATIOS = (
     *("9:16", "16:9", "21:9"),
 )
 UNMET = ("speechConfig", "audioTranscriptionConfig", "translationConfig", "responseFormat")
+MIMES = ("text/plain", "application/json", "text/x.enum")
+NUMBERS = {  # lowest and highest
+    "temperature": (0, 2),
+    "topP": (0, 1),
+    "presencePenalty": (-2, 2),
+    "frequencyPenalty": (-2, 2),
+}
+WHOLES = {  # the same of whole numbers
+    "candidateCount": (1, MOST_CANDIDATES),
+    "maxOutputTokens": (1, 2**31 - 1),
+    "topK": (0, 1_000_000),
+    "seed": (-(2**63), 2**63 - 1),
+    "logprobs": (0, MOST_ALTERNATIVES),
+}
+MOST_BUDGET = 1_000_000
 
 Language = tuple[str, Any]  # kind and spec, as Desk.constraint takes them
 
@@ -75,7 +90,7 @@ def options_of(fields: Mapping[str, Any], *, desk: Desk, settings: Settings) -> 
         if config.get(name):
             raise refusal.unsupported(f"{AT}.{name}")
     logprobs = flag(config, "responseLogprobs", at=AT)
-    alternatives = whole(config, "logprobs", at=AT, low=0, high=MOST_ALTERNATIVES)
+    alternatives = _whole(config, "logprobs")
     if alternatives is not None and not logprobs:
         raise ValueError(f"{AT}.logprobs: set only where responseLogprobs is true")
     language = language_of(config)
@@ -84,7 +99,7 @@ def options_of(fields: Mapping[str, Any], *, desk: Desk, settings: Settings) -> 
         raise ValueError(f"{AT}: JSON mode is not supported with pictures in the reply")
     return Options(
         sampling=_sampling(config, pictures, desk, settings),
-        candidates=_or(whole(config, "candidateCount", at=AT, low=1, high=MOST_CANDIDATES), 1),
+        candidates=_or(_whole(config, "candidateCount"), 1),
         logprobs=logprobs,
         alternatives=alternatives or 0,
         language=language,
@@ -191,7 +206,7 @@ def check_thinking(config: Mapping[str, Any]) -> None:
     """
     place = f"{AT}.thinkingConfig"
     flag(config, "includeThoughts", at=place)
-    budget = whole(config, "thinkingBudget", at=place, low=-1, high=1_000_000)
+    budget = whole(config, "thinkingBudget", at=place, low=-1, high=MOST_BUDGET)
     level = config.get("thinkingLevel")
     choice(level, LEVELS, at=f"{place}.thinkingLevel", absent=LEVELS[0])
     if budget is not None and level is not None:
@@ -219,22 +234,30 @@ def seed_of(seed: int | None) -> int:
 def _sampling(
     config: Mapping[str, Any], pictures: Pictures, desk: Desk, settings: Settings
 ) -> Sampling:
-    most = whole(config, "maxOutputTokens", at=AT, low=1, high=2**31 - 1)
-    presence = number(config, "presencePenalty", at=AT, low=-2, high=2)
-    frequency = number(config, "frequencyPenalty", at=AT, low=-2, high=2)
+    most = _whole(config, "maxOutputTokens")
     stops = stops_of(texts(config, "stopSequences", at=AT), at=f"{AT}.stopSequences")
     return Sampling(
-        temperature=_or(number(config, "temperature", at=AT, low=0, high=2), settings.temperature),
-        top_k=_or(whole(config, "topK", at=AT, low=0, high=1_000_000), settings.top_k),
-        top_p=_or(number(config, "topP", at=AT, low=0, high=1), settings.top_p),
-        presence_penalty=presence or 0.0,
-        frequency_penalty=frequency or 0.0,
+        temperature=_or(_number(config, "temperature"), settings.temperature),
+        top_k=_or(_whole(config, "topK"), settings.top_k),
+        top_p=_or(_number(config, "topP"), settings.top_p),
+        presence_penalty=_number(config, "presencePenalty") or 0.0,
+        frequency_penalty=_number(config, "frequencyPenalty") or 0.0,
         stop=stops,
         max_tokens=min(most or desk.context, desk.context),
-        seed=seed_of(whole(config, "seed", at=AT, low=-(2**63), high=2**63 - 1)),
+        seed=seed_of(_whole(config, "seed")),
         pictures=pictures,
         grid=None if pictures == "never" else grid_of(config, settings),
     )
+
+
+def _number(config: Mapping[str, Any], name: str) -> float | None:
+    low, high = NUMBERS[name]
+    return number(config, name, at=AT, low=low, high=high)
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int | None:
+    low, high = WHOLES[name]
+    return whole(config, name, at=AT, low=low, high=high)
 
 
 def _enum(schema: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Errors as clients read them: a Gemini or an OpenAI object, `error` always its first key."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Literal
@@ -48,12 +48,14 @@ class Refusal(Exception):
         details: tuple[dict[str, Any], ...] = (),
         wait_s: float | None = None,
         reason: str | None = None,
+        allowed: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.details = code, message, details
         self.status = status or NAMES.get(code, "UNKNOWN")
         self.wait_s = wait_s  # when to come again
         self.reason = reason  # the `code` of OpenAI's form
+        self.allowed = allowed  # methods of the path that has not this one
 
     def told(self, form: Form) -> dict[str, Any]:
         """The object that tells it."""
@@ -76,8 +78,10 @@ def encoded(refusal: Refusal, style: Style) -> bytes:
 
 
 def headers(refusal: Refusal) -> dict[str, str]:
-    """What goes with it: when to come again."""
-    return {} if refusal.wait_s is None else {"retry-after": str(max(1, round(refusal.wait_s)))}
+    """What goes with it: when to come again, or which methods there are."""
+    wait_s, allowed = refusal.wait_s, ", ".join(refusal.allowed)
+    told = {} if wait_s is None else {"retry-after": str(max(1, round(wait_s)))}
+    return told | ({"allow": allowed} if allowed else {})
 
 
 def status(refusal: Refusal, style: Style) -> int:
@@ -105,8 +109,13 @@ def of_status(code: int, path: str, method: str) -> Refusal:
     if code == 404:
         return Refusal(404, f"There is no {path} here.")
     if code == 405:
-        return Refusal(405, f"{path} does not take {method}.")
+        return no_method(path, method, ())
     return Refusal(code, HTTPStatus(code).phrase)
+
+
+def no_method(path: str, method: str, allowed: Sequence[str]) -> Refusal:
+    """A path that there is, but not with this method."""
+    return Refusal(405, f"{path} does not take {method}.", allowed=allowed)
 
 
 def bad(message: str) -> Refusal:

@@ -31,9 +31,18 @@ SHAPES: dict[str, dict[str, str]] = {
     "BatchEmbedContentsRequest": {"model": LEAF, "requests": "EmbedContentRequest"},
     "Content": {"role": LEAF, "parts": "Part"},
     "Part": _leaves("text thought thoughtSignature partMetadata executableCode toolCall")
-    | _leaves("codeExecutionResult toolResponse inlineData fileData functionCall")
-    | _leaves("functionResponse videoMetadata mediaResolution audioTranscription")
-    | _leaves("mediaProcessing speechMetadata documentMetadata spreadsheetMetadata audioMetadata"),
+    | _leaves("codeExecutionResult toolResponse videoMetadata mediaResolution audioTranscription")
+    | _leaves("mediaProcessing speechMetadata documentMetadata spreadsheetMetadata audioMetadata")
+    | {
+        "inlineData": "Blob",
+        "fileData": "FileData",
+        "functionCall": "FunctionCall",
+        "functionResponse": "FunctionResponse",
+    },
+    "Blob": _leaves("data mimeType displayName"),
+    "FileData": _leaves("fileUri mimeType displayName"),
+    "FunctionCall": _leaves("id name args partialArgs willContinue"),
+    "FunctionResponse": _leaves("id name response parts scheduling willContinue"),
     "Tool": _leaves("googleSearch googleSearchRetrieval codeExecution urlContext fileSearch")
     | _leaves("googleMaps computerUse mcpServers enterpriseWebSearch retrieval parallelAiSearch")
     | _leaves("exaAiSearch")
@@ -86,10 +95,8 @@ SHAPES: dict[str, dict[str, str]] = {
     "LiveProactivity": _leaves("proactiveAudio"),
     "LiveContent": {"turns": "Content", "turnComplete": LEAF},
     "LiveInput": _leaves("text activityStart activityEnd audioStreamEnd")
-    | dict.fromkeys(("audio", "video", "mediaChunks"), "LiveBlob"),
-    "LiveBlob": _leaves("data mimeType displayName"),
-    "LiveResults": {"functionResponses": "LiveResult"},
-    "LiveResult": _leaves("id name response parts scheduling willContinue"),
+    | dict.fromkeys(("audio", "video", "mediaChunks"), "Blob"),
+    "LiveResults": {"functionResponses": "FunctionResponse"},
     "LiveUpdate": {"systemInstruction": "Content", "tools": "LiveTools"},
     "LiveTools": {"tools": "Tool"},
 }

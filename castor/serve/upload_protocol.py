@@ -64,7 +64,7 @@ async def _begun(store: Store, request: Request, stream: AsyncGenerator[bytes]) 
         told = json_object(await _head(stream))
         upload = await run_in_threadpool(_announced, store, told, request)
         url = f"{_origin(request)}/upload/v1beta/files?upload_id={upload.id}"
-        return Response(headers={"x-goog-upload-url": url, STATUS: "active"})
+        return _so_far({"x-goog-upload-url": url, STATUS: "active"})
     if kind == "multipart":
         parser = Multipart(headers.get("content-type", ""))
         first = b""
@@ -92,7 +92,7 @@ async def _continued(
         raise bad(f"X-Goog-Upload-Command is one or two of {', '.join(COMMANDS)}; got {given!r}")
     if "cancel" in commands:
         await run_in_threadpool(cancel, store, id)
-        return Response(headers={STATUS: "cancelled"})
+        return _so_far({STATUS: "cancelled"})
     if "query" not in commands and upload.file is None:
         if "upload" in commands:
             offset = request.headers.get("x-goog-upload-offset", "")
@@ -103,7 +103,7 @@ async def _continued(
             return await _finished(store, id)
     elif "finalize" in commands:  # whoever missed the reply gets it again
         return await _finished(store, id)
-    return Response(headers=await run_in_threadpool(_received, store, id))
+    return _so_far(await run_in_threadpool(_received, store, id))
 
 
 async def _receive(store: Store, id: str, position: int, stream: AsyncIterator[bytes]) -> None:
@@ -159,6 +159,10 @@ async def _finished(store: Store, id: str) -> Response:
     file = await run_in_threadpool(finish, store, id)
     headers = {STATUS: "final", RECEIVED: str(file.size)}
     return JSONResponse({"file": file.wire}, headers=headers)
+
+
+def _so_far(headers: dict[str, str]) -> Response:
+    return Response(headers=headers, media_type="text/plain")
 
 
 async def _drain(stream: AsyncIterator[bytes]) -> None:

@@ -48,6 +48,24 @@ def test_strangers_are_left_out_and_named_with_their_place() -> None:
     assert unknown == [("contents[0].parts", "role"), ("generationConfig", "warmth"), ("", "n")]
 
 
+def test_strangers_are_found_in_media_calls_and_results_but_not_in_what_callers_name() -> None:
+    parts: list[dict[str, Any]] = [
+        {"inline_data": {"mime_type": "image/png", "data": "", "size": 1}},
+        {"function_call": {"name": "f", "args": {"mime_type": 1}, "arguments": {}}},
+        {"functionResponse": {"name": "f", "response": {"a_b": 1}, "result": 2}},
+    ]
+    fields, unknown = spelled({"contents": {"parts": parts}}, message="GenerateContentRequest")
+    assert unknown == [
+        ("contents.parts[0].inline_data", "size"),
+        ("contents.parts[1].function_call", "arguments"),
+        ("contents.parts[2].functionResponse", "result"),
+    ]
+    assert fields["contents"]["parts"][1:] == [
+        {"functionCall": {"name": "f", "args": {"mime_type": 1}}},
+        {"functionResponse": {"name": "f", "response": {"a_b": 1}}},
+    ]
+
+
 def test_null_is_absent() -> None:
     assert spelled({"tools": None}, message="GenerateContentRequest").fields == {}
 
