@@ -41,12 +41,13 @@ class Candidate:
         """The ids that a call drew for it, and what they show."""
         tokens: list[Token] = []
         pieces: list[Piece] = []
-        for at in range(steps):
+        ids = np.asarray(heard.ids)[row, :steps].tolist()
+        chances = np.asarray(heard.logprobs)[row, :steps].tolist()
+        for at, (i, chance) in enumerate(zip(ids, chances, strict=True)):
             if self.over:
                 break
-            i = int(heard.ids[row, at])
             pieces += self.script.feed(i)
-            tokens.append(self._token(heard, row, at))
+            tokens.append(Token(self._likely(i, chance), self._others(heard, row, at)))
             if self.guide is not None and not self.script.ended:
                 self.guide.take(i)
                 self.sitter.may = self.guide.allowed()
@@ -54,16 +55,15 @@ class Candidate:
                 pieces += self.script.close()
         return tokens, pieces
 
-    def _token(self, heard: Drawn, row: int, at: int) -> Token:
-        spell = self.vocab.piece_bytes
-        i = int(heard.ids[row, at])
-        drawn = Likely(i, spell(i), float(heard.logprobs[row, at]))
+    def _others(self, heard: Drawn, row: int, at: int) -> tuple[Likely, ...]:
         if not self.alternatives:
-            return Token(drawn, ())
+            return ()
         ids = np.asarray(heard.likely)[row, at, : self.alternatives].tolist()
         chances = np.asarray(heard.likely_logprobs)[row, at, : self.alternatives].tolist()
-        pairs = zip(ids, chances, strict=True)
-        return Token(drawn, tuple(Likely(j, spell(j), chance) for j, chance in pairs))
+        return tuple(self._likely(i, chance) for i, chance in zip(ids, chances, strict=True))
+
+    def _likely(self, i: int, chance: float) -> Likely:
+        return Likely(i, self.vocab.piece_bytes(i), chance)
 
 
 @dataclass(eq=False)
