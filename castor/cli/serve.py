@@ -10,6 +10,7 @@ from castor.cli.flags import Verbs, add_verb, count_from_one, model_flag, positi
 
 if TYPE_CHECKING:
     from castor.sample.engine import Engine
+    from castor.sample.warming import Warming
 
 MORE = """\
 Open the address that is printed for the chat page. Code for the Gemini API works with
@@ -90,32 +91,30 @@ def run(arguments: argparse.Namespace) -> None:
         strict_models=arguments.strict_models,
         grid=engine.grid,
     )
-    warm_up(engine, rows=arguments.max_batch, wait=arguments.warmup)
+    warmth = warm_up(engine, rows=arguments.max_batch, wait=arguments.warmup)
     name = f"castor-{found.recipe.get('name', 'model')}".replace("/", "-")
     desk = Desk(engine, name=name, rows=arguments.max_batch, queue=arguments.queue)
     try:
-        serve(desk, settings, place, at=bound, ready=announce)
+        serve(desk, settings, place, at=bound, ready=announce, compiled=lambda: warmth.share)
     finally:
         desk.close()
 
 
-def warm_up(engine: "Engine", *, rows: int, wait: bool) -> None:
+def warm_up(engine: "Engine", *, rows: int, wait: bool) -> "Warming":
     """Compile what requests will need: before the first one, or beside the first ones."""
     import threading
 
     from castor.cli.screen import console
-    from castor.sample.warming import warm
+    from castor.sample.warming import warming
 
-    def quietly() -> None:
-        for _ in warm(engine, rows=rows):
-            pass
-
+    steps = warming(engine, rows=rows)
     if not wait:
-        threading.Thread(target=quietly, name="castor-warming", daemon=True).start()
-        return
+        threading.Thread(target=list, args=[steps], name="castor-warming", daemon=True).start()
+        return steps
     with console.status("compiling …") as status:
-        for done in warm(engine, rows=rows):
-            status.update(f"compiling: {done}")
+        for done in steps:
+            status.update(f"compiling: {done} ({steps.share:.0%})")
+    return steps
 
 
 def tell_of_requests(*, quiet: bool) -> None:

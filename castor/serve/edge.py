@@ -22,6 +22,7 @@ from castor.serve.live_wire import shortened
 from castor.serve.metrics import Metrics
 from castor.serve.paths import STYLE, Place, spelled
 from castor.serve.refusal import Refusal
+from castor.serve.selection import Viewed, view_of
 from castor.serve.service import Settings
 
 ACCESS = logging.getLogger("castor.serve.access")
@@ -51,7 +52,7 @@ class Edge:
         try:
             if not await self._preflight(scope, answer):
                 _check(scope, place, self._settings)
-                await self._inner(scope, receive, answer.send)
+                await self._inner(scope, receive, _viewed(scope, place, answer.send))
         except ClientDisconnect:
             answer.status = 499
         except Exception as error:
@@ -168,6 +169,15 @@ def _check(scope: Scope, place: Place, settings: Settings) -> None:
         headers=Headers(scope=scope),
         settings=settings,
     )
+
+
+def _viewed(scope: Scope, place: Place, send: Send) -> Send:
+    """Sends what the client wants to see of a response of the Gemini API."""
+    if not place.api or scope[STYLE] not in ("gemini", "array"):
+        return send
+    with refusal.refusals():
+        view = view_of(scope.get("query_string", b""))
+    return Viewed(view, send).send if view else send
 
 
 def _method(scope: Scope) -> str:

@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from castor.core.content import Document
-from castor.sample.ticket import Counted
 from castor.serve import embedding, models, refusal
 from castor.serve.fields import as_mapping
 from castor.serve.generate import Wanted, count, known, wanted, with_cached
@@ -80,14 +79,19 @@ class Gemini:
             raise refusal.bad("Give contents or generateContentRequest, not both.")
         model, desk, settings = self._model(request), self._desk, self._settings
 
-        def counted() -> Counted:
+        def counted() -> dict[str, Any]:
             with refusals():
                 whole = fields if inner is None else as_mapping(inner, at="generateContentRequest")
                 check_contents(with_cached(whole, settings))
-            return count({**whole, "model": model}, desk=desk, settings=settings)
+            found = count({**whole, "model": model}, desk=desk, settings=settings)
+            told = {"totalTokens": found.total, "promptTokensDetails": by_modality(found)}
+            if name := whole.get("cachedContent"):
+                begin = {"model": model, "cachedContent": name}
+                held = count(begin, desk=desk, settings=settings)
+                told["cachedContentTokenCount"] = min(held.total, found.total)
+            return told
 
-        found = await run_in_threadpool(counted)
-        return JSONResponse({"totalTokens": found.total, "promptTokensDetails": by_modality(found)})
+        return JSONResponse(await run_in_threadpool(counted))
 
     async def embed(self, request: Request) -> JSONResponse:
         """One vector."""

@@ -75,12 +75,13 @@ class Memory:
 
 
 class StoredMemory(Memory):
-    """A memory that outlives the process. Rows are written in a thread of its own, so one that
-    was told a moment before the process is killed may be lost."""
+    """A memory that outlives the process. Rows are written in a thread of its own, so what was told
+    or deleted a moment before the process is killed may be lost, or be there again."""
 
     def __init__(self, store: Store, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         super().__init__(most=most, most_bytes=most_bytes)
         self._store, self._writer = store, ThreadPoolExecutor(1, "castor-interactions")
+        self._gone: set[str] = set()  # forgotten, while their rows are still there
 
     def keep(self, id: str, kept: Kept) -> None:
         super().keep(id, kept)
@@ -88,17 +89,23 @@ class StoredMemory(Memory):
         self._writer.submit(self._store.save_interaction, id, body)
 
     def find(self, id: str) -> Kept:
-        if id not in self._kept and (body := self._store.load_interaction(id)) is not None:
+        absent = id not in self._kept and id not in self._gone
+        if absent and (body := self._store.load_interaction(id)) is not None:
             super().keep(id, Kept(**body))
         return super().find(id)
 
     def forget(self, id: str) -> None:
         super().forget(id)
-        self._writer.submit(self._store.delete_interaction, id)
+        self._gone.add(id)
+        self._writer.submit(self._delete, id)
 
     def close(self) -> None:
         """Write what is not written yet."""
         self._writer.shutdown()
+
+    def _delete(self, id: str) -> None:
+        self._store.delete_interaction(id)
+        self._gone.discard(id)
 
 
 class Interactions:

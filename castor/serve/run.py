@@ -66,7 +66,9 @@ def listening(place: Place) -> socket.socket:
     return bound
 
 
-def whole(desk: Desk, settings: Settings, store: Store) -> tuple[ASGIApp, Runner]:
+def whole(
+    desk: Desk, settings: Settings, store: Store, *, compiled: Callable[[], float] = lambda: 1.0
+) -> tuple[ASGIApp, Runner]:
     """The app with all its parts, and what answers its batches while `run` is awaited."""
     settings = replace(
         settings,
@@ -94,7 +96,8 @@ def whole(desk: Desk, settings: Settings, store: Store) -> tuple[ASGIApp, Runner
         *live.routes(desk, settings, metrics),
     ]
     memory = StoredMemory(store)
-    return app(desk, settings, more=more, metrics=metrics, memory=memory), runner
+    served = app(desk, settings, more=more, metrics=metrics, memory=memory, compiled=compiled)
+    return served, runner
 
 
 def serve(
@@ -104,13 +107,15 @@ def serve(
     *,
     at: socket.socket,
     ready: Callable[[str, Path | None], None],
+    compiled: Callable[[], float] = lambda: 1.0,
 ) -> None:
     """Answer requests until told to stop (SIGINT, SIGTERM), then let what runs come to its end.
 
-    `ready` is called with the address and, under TLS, the certificate that clients must trust.
+    `ready` is called with the address and, under TLS, the certificate that clients must trust;
+    `compiled` says what share of all that requests need is compiled.
     """
     store = Store(place.folder)
-    inside, runner = whole(desk, settings, store)
+    inside, runner = whole(desk, settings, store, compiled=compiled)
     names = [place.host, *(name for name in settings.allow_hosts if name != "*")]
     pair = certificate(place.folder / "tls", names) if place.tls else None
     config = uvicorn.Config(

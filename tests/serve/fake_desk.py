@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from castor.core.content import Call, Document, Media, Part, Result, Text
 from castor.sample.ask import Ask, Busy, Finish, Likely, News, Token
 from castor.sample.ticket import Counted
 
+PICTURE = Media("image/png", b"\x89PNG\r\n\x1a\n")  # the begin of one
 Script = Sequence[News | Exception | float]  # a number is a pause in seconds
 
 
@@ -57,6 +58,7 @@ class FakeDesk:
     """Counts a token for each character of text and 7 for each medium."""
 
     script: Script = ()
+    reply: Callable[[Ask], Script] = field(default_factory=lambda: echo)  # without a script
     name: str = "castor-fake"
     answering: int = 0
     context: int = 1000
@@ -89,7 +91,7 @@ class FakeDesk:
                 f"The input token count ({prompt.total}) exceeds the maximum number of tokens "
                 f"allowed ({self.context})."
             )
-        script = self.script or echo(ask)
+        script = self.script or self.reply(ask)
         ticket = FakeTicket(prompt, script, reused=self.reused, position=self.position)
         self.asks.append(ask)
         self.tickets.append(ticket)
@@ -135,12 +137,16 @@ def spelled(text: str, finish: Finish = "stop") -> list[News]:
 
 
 def echo(ask: Ask) -> list[News]:
-    """What is said without a script: "hello" for each candidate, JSON or a call where asked."""
+    """What is said without a script: "hello" for each candidate; where they are asked for, a
+    picture alone or after "here: ", JSON, or a call."""
     told: list[News] = []
     for n in range(ask.candidates):
         told += [says("hel", candidate=n), says("lo", finish="stop", candidate=n)]
     if isinstance(ask.constraint, Language):
         return [says(_written(ask.constraint, ask.document), finish="stop")]
+    if ask.sampling.pictures != "never":
+        told = [] if ask.sampling.pictures == "only" else [says("here: ")]
+        return [*told, says(PICTURE, finish="stop")]
     return told
 
 

@@ -3,12 +3,11 @@
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from castor.serve import batch_runner, batches
+from castor.serve import batches
 from castor.serve.batch_runner import Runner
 from castor.serve.batches import (
     CANCELLED,
@@ -25,25 +24,9 @@ from castor.serve.refusal import Refusal
 from castor.serve.store import HOUR, Store
 from castor.serve.uploads import generated
 from tests.serve.batched import answers, echo, inline, run
-from tests.serve.routed import Clock, store_in
+from tests.serve.routed import Clock
 
-ANSWERING = Path(__file__).with_name("answering.py")
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> tuple[Store, Clock]:
-    return store_in(tmp_path / "data")
-
-
-@pytest.fixture
-def kept(opened: tuple[Store, Clock]) -> Store:
-    return opened[0]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_runner, "WAITS_S", (0.01,) * 3)
-    monkeypatch.setattr(batch_runner, "PAUSE_S", 0.01)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_inline_requests_are_answered_in_their_order(kept: Store) -> None:

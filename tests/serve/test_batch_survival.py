@@ -25,29 +25,15 @@ from castor.serve.refusal import Refusal
 from castor.serve.store import Store
 from castor.serve.uploads import generated
 from tests.serve.batched import Answer, answers, echo, inline, run
-from tests.serve.routed import Clock, store_in
+from tests.serve.routed import store_in
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 ANSWERING = Path(__file__).with_name("answering.py")
 
 
 class Died(BaseException):
     """What a killed process would be in here."""
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> tuple[Store, Clock]:
-    return store_in(tmp_path / "data")
-
-
-@pytest.fixture
-def kept(opened: tuple[Store, Clock]) -> Store:
-    return opened[0]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_runner, "WAITS_S", (0.01,) * 3)
-    monkeypatch.setattr(batch_runner, "PAUSE_S", 0.01)
 
 
 def test_a_stopped_server_leaves_its_batch_to_the_next(kept: Store) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,21 +13,11 @@ from castor.serve.files import delete, find
 from castor.serve.refusal import Refusal
 from castor.serve.store import HOUR, Store
 from castor.serve.uploads import generated
-from tests.serve.routed import Client, Clock, message, store_in
+from tests.serve.routed import Client, Clock, message
 
 Ask = Callable[..., httpx.Response]
 MAKE = "/models/m:batchGenerateContent"
 REQUEST = {"contents": [{"parts": [{"text": "hello"}]}]}
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> tuple[Store, Clock]:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
-def kept(opened: tuple[Store, Clock]) -> Store:
-    return opened[0]
 
 
 def check(model: str) -> None:

@@ -1,7 +1,6 @@
 """Cached contents: kept for the time that is asked, counted, and never told back."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,21 +11,11 @@ from castor.serve.caches import cached
 from castor.serve.refusal import Refusal
 from castor.serve.resources import read_timestamp, timestamp
 from castor.serve.store import HOUR, Store
-from tests.serve.routed import Client, Clock, message, store_in
+from tests.serve.routed import Client, Clock, message
 
 Ask = Callable[..., httpx.Response]
 CONTENTS = [{"role": "user", "parts": [{"text": "a long story"}]}]
 GONE = "CachedContent not found (or permission denied)"
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> tuple[Store, Clock]:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
-def kept(opened: tuple[Store, Clock]) -> Store:
-    return opened[0]
 
 
 def count(payload: dict[str, Any]) -> int:

@@ -227,3 +227,23 @@ def test_metrics_count_what_was_asked_and_said() -> None:
 def test_health_names_the_model() -> None:
     told: dict[str, Any] = client_of().get("/health").json()
     assert told == {"status": "ok", "model": "castor-fake", "queue": 0}
+
+
+def test_health_is_loading_until_all_is_compiled() -> None:
+    shares = iter([0.0, 0.40049, 1.0])
+    client = Client(app(FakeDesk(position=1), Settings(), compiled=lambda: next(shares)))
+    told = [
+        (response.status_code, response.json()) for response in map(client.get, ["/health"] * 3)
+    ]
+    loading = {"status": "loading", "model": "castor-fake", "queue": 0}
+    assert told == [
+        (503, loading | {"compiled": 0.0}),
+        (503, loading | {"compiled": 0.4}),
+        (200, loading | {"status": "ok"}),
+    ]
+
+
+def test_requests_are_answered_while_others_compile() -> None:
+    client = Client(app(FakeDesk(), Settings(), compiled=lambda: 0.4))
+    assert client.post(GENERATE, json=HI).status_code == 200
+    assert "castor_compiled_ratio 0.4" in client.get("/metrics").text.splitlines()

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,20 +12,10 @@ from castor.serve import files, uploads
 from castor.serve.files import File, resolve
 from castor.serve.resources import read_duration, read_timestamp, timestamp
 from castor.serve.store import HOUR, Store
-from tests.serve.routed import Client, Clock, message, store_in
+from tests.serve.routed import Client, Clock, message
 
 Ask = Callable[..., httpx.Response]
 GONE = "You do not have permission to access the File gone or it may not exist."
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> tuple[Store, Clock]:
-    return store_in(tmp_path)
-
-
-@pytest.fixture
-def kept(opened: tuple[Store, Clock]) -> Store:
-    return opened[0]
 
 
 @pytest.fixture

@@ -39,6 +39,17 @@ def test_the_count_is_what_the_same_request_uses(held: list[Any], beside: dict[s
         )
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_the_tokens_of_a_cache_are_counted_apart(within: bool) -> None:
+    held = {"contents": [{"parts": [{"text": "long"}]}], "systemInstruction": "be brief"}
+    client = client_of(cached=lambda name, model: held)
+    wire: dict[str, Any] = HI | {"cached_content": "cachedContents/abc"}
+    counted = post(client, COUNT, {"generate_content_request": wire} if within else wire)
+    assert counted["totalTokens"] == len("be brief" + "long" + "hi")
+    assert counted["cachedContentTokenCount"] == len("be brief" + "long")
+    assert "cachedContentTokenCount" not in post(client, COUNT, HI)
+
+
 def test_more_than_the_context_can_be_counted() -> None:
     wire = {"contents": {"parts": {"text": "x" * 5000}}}
     assert post(client_of(), COUNT, wire)["totalTokens"] == 5000

@@ -346,3 +346,15 @@ def test_a_stored_memory_outlives_its_process_and_forgets_for_good(tmp_path: Pat
     second.close()
     with pytest.raises(Refusal):
         StoredMemory(Store(tmp_path)).find("a")
+
+
+def test_what_is_deleted_is_gone_though_its_row_is_still_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_interaction("a", {"contents": [], "told": {"id": "a"}, "size": 10})
+    memory = StoredMemory(store)
+    with store.write():  # the row's deletion has to wait
+        memory.forget("a")
+        with pytest.raises(Refusal, match="Interaction a was not found"):
+            memory.find("a")
+    memory.close()
+    assert store.load_interaction("a") is None
