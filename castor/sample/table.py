@@ -24,10 +24,11 @@ from castor.sample.decode import Drawn, How, Running, Seats, Told, run
 from castor.sample.grammar import Rules, begin, for_rows
 from castor.sample.reading import Read
 
-ALONE = 8  # ids that a call draws for one row where nobody else is there
+ALONE = 8  # ids that a call draws for one row where nobody else is there, after its first
 STRIDE = 4  # and for several where nobody waits for the one after
-MANY = 8  # rows for which two ids are drawn between the chunks of prompts, four for twice as many:
-# the more rows, the sooner some are free, and the more prompts that wait are read together [ours]
+# With this many rows just as many are drawn between two chunks of prompts, with fewer two: the more
+# rows, the sooner some are free, and the more of the prompts that wait are read together.
+CROWD = 16  # [ours]
 NARROW = 256  # positions of the narrowest table
 
 
@@ -42,6 +43,7 @@ class Sitter:
     may: Bool[np.ndarray, " V"] | None = None  # what the host allows next, where it decides
     shadow: "Sitter | None" = None
     leader: "Sitter | None" = None
+    silent: bool = True  # nothing was drawn for it so far
 
     @property
     def plain(self) -> bool:
@@ -159,6 +161,8 @@ class Table:
             config=self._config,
             how=how(plain=plain, draws=self._draws),
         )
+        for sitter in self.sitters:
+            sitter.silent = False
         return Call(sitters, drawn)
 
     def _length(self, rows: int) -> int:
@@ -166,10 +170,12 @@ class Table:
 
     def _stride(self, hurry: bool) -> int:
         """Ids of a call: with many rows, several between the chunks are little to wait for."""
-        sat = len(self.sitters)
-        if sat == 1 and not hurry:
-            return ALONE
-        return STRIDE if not hurry or sat >= 2 * MANY else 2 if sat >= MANY else 1
+        sat = self.sitters
+        if hurry:
+            return STRIDE if len(sat) >= CROWD else 2
+        if len(sat) == 1:
+            return 1 if sat[0].silent else ALONE
+        return STRIDE
 
     def _law(self, sitter: Sitter | None) -> Rules:
         return next(s.law for s in (sitter, *self._sitters) if s is not None)

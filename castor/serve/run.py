@@ -133,7 +133,9 @@ def serve(
     host, port = at.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     address = f"{'https' if pair else 'http'}://{name}:{port}"
-    asyncio.run(_until_stopped(uvicorn.Server(config), at, store, runner, address, pair, ready))
+    work = _until_stopped(uvicorn.Server(config), at, store, runner, address, pair, ready)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as loop:
+        loop.run(work)
 
 
 async def _until_stopped(
