@@ -61,7 +61,8 @@ BESIDE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("message", "name"), [(message, name) for message, names in UNMET.items() for name in names]
+    ("message", "name"),
+    [(message, name) for message, names in UNMET.items() for name in sorted(names)],
 )
 def test_what_is_not_described_since_it_is_refused_is_refused(message: str, name: str) -> None:
     told = refused(client_of(), GENERATE, BESIDE[message](name, {"a": 1}))
