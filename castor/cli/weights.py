@@ -40,7 +40,8 @@ def flops_per_token(config: ModelConfig, *, length: int) -> float:
     batch = Batch(ids, ids, ids.astype(np.float32), ids, ids, ids, ids, {})
 
     def forward(model: decoder.Model, batch: Batch) -> jax.Array:
-        return decoder.logits(model, decoder.hidden(model, batch, config=config))
+        states = decoder.hidden(model, batch, config=config)
+        return decoder.logits(model, states, cap=config.logit_cap)
 
     return flops(forward, _tree(config), batch) / length
 

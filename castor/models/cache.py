@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, DTypeLike, Float, Int
 
-from castor.models.sizes import ModelConfig
+from castor.models.attention import FREE
+from castor.models.sizes import Layer, ModelConfig, Sight
 
 
 @jax.tree_util.register_dataclass
@@ -37,24 +38,29 @@ class LayerCache:
 class Cache:
     """All layers' keys and values, and the length of each row.
 
-    Entries of the pattern are arrays of their own, so that a group of all layers changes in place.
+    Entries of the patterns are arrays of their own, so that a group of all layers changes in place.
     """
 
-    layers: tuple[LayerCache, ...]  # one per entry of the pattern, as a Decoder's blocks
+    layers: tuple[LayerCache | None, ...]  # as a Decoder's blocks; None reads another's
     lengths: Array  # [B]
 
     @property
     def room(self) -> int:
         """Positions that a row can hold."""
-        return self.layers[0].k.shape[2]
+        return jax.tree.leaves(self.layers)[0].shape[2]
 
 
 def empty_cache(config: ModelConfig, *, rows: int, room: int, dtype: DTypeLike) -> Cache:
     """A cache of `room` positions for each of `rows` rows, holding nothing."""
-    pattern = len(config.pattern)
-    shape = (config.layers // pattern, rows * config.kv_heads, room, config.head_width)
-    layers = (LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(pattern))
-    return Cache(tuple(layers), jnp.zeros(rows, jnp.int32))
+
+    def layer_cache(layer: Layer, groups: int) -> LayerCache | None:
+        if layer.keys_of is not None:
+            return None
+        shape = (groups, rows * config.kv_heads_of(layer), room, config.head_width_of(layer))
+        return LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+    layers = tuple(layer_cache(layer, groups) for layer, groups in config.entries)
+    return Cache(layers, jnp.zeros(rows, jnp.int32))
 
 
 def append(
@@ -93,23 +99,36 @@ def append(
 
 
 def written(
-    cache: Cache, valid: Bool[Array, "B T"], blocks: Int[Array, "B T"]
+    cache: Cache, valid: Bool[Array, "B T"], blocks: Int[Array, "B T"], *, sight: Sight = FREE
 ) -> Bool[Array, "B T S"]:
     """Which columns of the cache each new token may see, the new ones already in place.
 
-    All that was there, what came before it in this call, and the slots of its own medium.
+    All that was there, what came before it in this call, and the slots of its own medium, as far
+    as `sight` goes; what is `ahead` must come in the same call.
     """
     T, S = valid.shape[1], cache.room
     columns = jnp.arange(S, dtype=jnp.int32)[None, None, :]
     starts = cache.lengths[:, None, None]
     offsets = columns - starts  # [B, 1, S]: the column's number among the new tokens
-    causal = offsets <= jnp.arange(T, dtype=jnp.int32)[None, :, None]
-    if T == 1:
-        return causal & valid[:, :, None]
+    mine = jnp.arange(T, dtype=jnp.int32)[None, :, None]
+    last = valid.sum(1, dtype=jnp.int32)[:, None, None] - 1 if sight.ahead else mine
+    seen = offsets <= last
+    if sight.blocks and T > 1:
+        seen = seen | _together(offsets[:, 0], blocks)
+    if sight.window is not None:
+        seen = seen & (offsets > mine - sight.window)
+    if sight.window is not None and sight.ahead:
+        seen = seen & (offsets < mine + sight.window)
+    return seen & valid[:, :, None]
+
+
+def _together(offsets: Int[Array, "B S"], blocks: Int[Array, "B T"]) -> Bool[Array, "B T S"]:
+    """Columns that hold slots of each new token's own medium."""
+    T = blocks.shape[1]
     new = (offsets >= 0) & (offsets < T)
-    column_blocks = jnp.take_along_axis(blocks, jnp.clip(offsets[:, 0], 0, T - 1), axis=1)
-    together = new & (column_blocks[:, None, :] == blocks[:, :, None]) & (blocks[:, :, None] > 0)
-    return (causal | together) & valid[:, :, None]
+    column_blocks = jnp.take_along_axis(blocks, jnp.clip(offsets, 0, T - 1), axis=1)
+    same = column_blocks[:, None, :] == blocks[:, :, None]
+    return new[:, None, :] & same & (blocks[:, :, None] > 0)
 
 
 def fitted(cache: Cache, *, room: int) -> Cache:
@@ -122,19 +141,23 @@ def fitted(cache: Cache, *, room: int) -> Cache:
     return Cache(layers, cache.lengths)
 
 
-def rows_taken(cache: Cache, rows: Int[Array, " R"], *, heads: int) -> Cache:
-    """A cache of these rows of another, in this order; `heads` are those of keys and values."""
-    inner = (rows[:, None] * heads + jnp.arange(heads, dtype=rows.dtype)[None]).reshape(-1)
-    layers = jax.tree.map(lambda x: x[:, inner], cache.layers)
-    return Cache(layers, cache.lengths[rows])
+def rows_taken(cache: Cache, rows: Int[Array, " R"]) -> Cache:
+    """A cache of these rows of another, in this order."""
+
+    def taken(all: Array) -> Array:
+        heads = all.shape[1] // len(cache.lengths)
+        inner = rows[:, None] * heads + jnp.arange(heads, dtype=rows.dtype)[None]
+        return all[:, inner.reshape(-1)]
+
+    return Cache(jax.tree.map(taken, cache.layers), cache.lengths[rows])
 
 
-def row_put(cache: Cache, row: Cache, *, at: Int[Array, ""], heads: int) -> Cache:
+def row_put(cache: Cache, row: Cache, *, at: Int[Array, ""]) -> Cache:
     """The cache with the one row of another in the place of row `at`."""
     zero = jnp.int32(0)
 
     def put(all: Array, one: Array) -> Array:
-        return jax.lax.dynamic_update_slice(all, one, (zero, at * heads, zero, zero))
+        return jax.lax.dynamic_update_slice(all, one, (zero, at * one.shape[1], zero, zero))
 
     layers = jax.tree.map(put, cache.layers, row.layers)
     return Cache(layers, cache.lengths.at[at].set(row.lengths[0]))
@@ -146,12 +169,15 @@ def rows_joined(rows: Sequence[Cache]) -> Cache:
     return Cache(layers, jnp.concatenate([row.lengths for row in rows]))
 
 
-def rows_apart(cache: Cache, *, heads: int) -> list[Cache]:
+def rows_apart(cache: Cache) -> list[Cache]:
     """A cache of its own for every row."""
-    return [
-        Cache(
-            jax.tree.map(lambda x, i=i: x[:, i * heads : (i + 1) * heads], cache.layers),
-            cache.lengths[i, None],
-        )
-        for i in range(cache.lengths.shape[0])
-    ]
+    rows = cache.lengths.shape[0]
+
+    def one(i: int) -> Cache:
+        def mine(all: Array) -> Array:
+            heads = all.shape[1] // rows
+            return all[:, i * heads : (i + 1) * heads]
+
+        return Cache(jax.tree.map(mine, cache.layers), cache.lengths[i, None])
+
+    return [one(i) for i in range(rows)]

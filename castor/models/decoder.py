@@ -1,12 +1,13 @@
 """The decoder: ids and media slots in, one state per position out; logits are asked for apart.
 
 Causal, multi-query attention [report], RMSNorm, GeGLU, RoPE, tied embedding scaled by sqrt(D)
-[ours, after Gemma]. Weights of equal layers are stacked and scanned. The forward pass runs in the
-type of the weights it is given; nothing here knows about devices or precision.
+[ours, after Gemma]; what else open weights do, a ModelConfig turns on. Weights of equal layers are
+stacked and scanned. The forward pass runs in the type of the weights it is given; nothing here
+knows about devices or precision.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,41 +18,26 @@ from jax import Array
 from jaxtyping import Bool, Float, Float32, Int, PRNGKeyArray
 
 from castor.core.batch import Batch, Slots
-from castor.models.attention import attend, causal
-from castor.models.cache import Cache, LayerCache, append, written
-from castor.models.layers import geglu, lookup, matrix, product, recomputed, rms_norm, rotate
+from castor.models.attention import attend, attend_held, causal
+from castor.models.block import Block, finish, init_block, project
+from castor.models.cache import Cache, append, written
+from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
 from castor.models.modality import encode, init_encoders
-from castor.models.sizes import Layer, ModelConfig
+from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
+from castor.models.sizes import Layer, ModelConfig, Sight, Stage
 
-Held = tuple[LayerCache, ...]  # of one group of layers
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Block:
-    """One layer's weights; in a Decoder every leaf is stacked over the groups of the pattern."""
-
-    attention_norm: Array  # [D]
-    wq: Array  # [D, N*H]
-    wk: Array  # [D, K*H]
-    wv: Array  # [D, K*H]
-    query_norm: Array  # [H]
-    key_norm: Array  # [H]
-    wo: Array  # [N*H, D]
-    mlp_norm: Array  # [D]
-    gate: Array  # [D, F]
-    up: Array  # [D, F]
-    down: Array  # [F, D]
+Mix = Callable[[Block, Layer, Array, Any, Any], tuple[Array, Any]]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Decoder:
-    """Embedding, layers in groups of the repeating pattern, final norm; the head is tied."""
+    """Embedding, layers in groups of the repeating patterns, final norm; the head is tied."""
 
     embedding: Array  # [V, D]
-    blocks: tuple[Block, ...]  # one per entry of the pattern; leaves are [L / pattern, ...]
+    blocks: tuple[Block, ...]  # as `ModelConfig.entries`; leaves are [repeats, ...]
     final_norm: Array  # [D]
+    inputs: Inputs | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -66,13 +52,15 @@ class Model:
 def init(config: ModelConfig, key: PRNGKeyArray) -> Model:
     """Fresh float32 weights; layers that write to the residual stream start (2L)^-½ smaller."""
     embedding, layers, encoders = jax.random.split(key, 3)
-    groups = config.layers // len(config.pattern)
+    keys = jax.random.split(layers, len(config.entries))
     blocks = tuple(
-        jax.vmap(partial(_init_block, config))(jax.random.split(k, groups))
-        for k in jax.random.split(layers, len(config.pattern))
+        jax.vmap(partial(init_block, config, layer))(jax.random.split(k, repeats))
+        for k, (layer, repeats) in zip(keys, config.entries, strict=True)
     )
     table = 0.02 * jax.random.normal(embedding, (config.vocab, config.width), jnp.float32)
-    decoder = Decoder(table, blocks, jnp.zeros(config.width, jnp.float32))
+    norm = jnp.full(config.width, 1 - config.norm_start, jnp.float32)
+    inputs = init_inputs(config, jax.random.fold_in(key, 1))
+    decoder = Decoder(table, blocks, norm, inputs)
     return Model(decoder, init_encoders(config, encoders))
 
 
@@ -80,16 +68,21 @@ def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "
     """The state at every position of packed rows: the full forward pass of training."""
     tokens, positions = jnp.asarray(batch.tokens), jnp.asarray(batch.positions)
     x = embed(model, tokens, batch.media, config=config)
-    mask = causal(jnp.asarray(batch.segments), jnp.asarray(batch.blocks))
+    segments, blocks = jnp.asarray(batch.segments), jnp.asarray(batch.blocks)
+    turns = _turns(positions, config)
+    masks = {sight: causal(segments, blocks, sight=sight) for sight in _sights(config)}
 
-    def group(x: Array, blocks: tuple[Block, ...]) -> tuple[Array, None]:
-        for block, layer in zip(blocks, config.pattern, strict=True):
-            project = recomputed(partial(_project, config=config, layer=layer))
-            x = _finish(block, x, attend(*project(block, x, positions), mask=mask))
-        return x, None
+    def mix(block: Block, layer: Layer, x: Array, _: None, source: Any) -> tuple[Array, Any]:
+        projected = recomputed(partial(project, config=config, layer=layer))(
+            block, x, turns[_turn(layer, config)]
+        )
+        keys = projected.own or source
+        seen = attend(projected.q, *keys, mask=masks[layer.sight], **_scores(config))
+        return seen, projected.own
 
-    x, _ = jax.lax.scan(group, x, model.decoder.blocks)
-    return rms_norm(x, model.decoder.final_norm)
+    own = _inputs(model, tokens, x, blocks > 0, config=config)
+    x, _ = _through(model, x, mix, own, config=config)
+    return rms_norm(x, model.decoder.final_norm, start=config.norm_start)
 
 
 class Seen(NamedTuple):
@@ -132,30 +125,34 @@ def extend(
     positions = cache.lengths[:, None] + jnp.arange(T, dtype=jnp.int32)[None]
     if packed is not None:
         positions = (cache.lengths[packed.rows] + packed.columns)[None]
+    blocks = jnp.zeros((B, T), jnp.int32) if blocks is None else blocks
     if isinstance(media, Seen):
+        slots = jnp.asarray(media.slots)
         x = embed(model, tokens, {}, config=config)
-        x = jnp.where(media.slots[..., None], jnp.asarray(media.states, x.dtype), x)
+        x = jnp.where(slots[..., None], jnp.asarray(media.states, x.dtype), x)
     else:
+        slots = blocks > 0 if packed is None else blocks[packed.rows, packed.columns][None] > 0
         x = embed(model, tokens, media or {}, config=config)
-    mask = written(cache, valid, jnp.zeros((B, T), jnp.int32) if blocks is None else blocks)
+    turns = _turns(positions, config)
+    masks = {sight: written(cache, valid, blocks, sight=sight) for sight in _sights(config)}
 
-    def group(x: Array, given: tuple[tuple[Block, ...], Held]) -> tuple[Array, Held]:
-        after = []
-        for block, before, layer in zip(*given, config.pattern, strict=True):
-            q, k, v = _project(block, x, positions, config=config, layer=layer)
-            if packed is not None:
-                q, k, v = (y[0][jnp.asarray(packed.places)] for y in (q, k, v))
-            held = append(before, k, v, at=cache.lengths)
-            mixed = attend(q, *held.by_row(config.kv_heads), mask=mask)
-            if packed is not None:
-                mixed = mixed[packed.rows, packed.columns][None]
-            x = _finish(block, x, mixed)
-            after.append(held)
-        return x, tuple(after)
+    def mix(block: Block, layer: Layer, x: Array, held: Any, source: Any) -> tuple[Array, Any]:
+        q, own = project(block, x, turns[_turn(layer, config)], config=config, layer=layer)
+        if packed is not None:
+            places = jnp.asarray(packed.places)
+            q, own = jax.tree.map(lambda y: y[0][places], (q, own))
+        held = append(held, *own, at=cache.lengths) if own else None
+        keys = (held or source).by_row(config.kv_heads_of(layer))
+        seen = attend_held(q, *keys, mask=masks[layer.sight], **_scores(config))
+        if packed is not None:
+            seen = seen[packed.rows, packed.columns][None]
+        return seen, held
 
-    x, layers = _each_group(group, x, (model.decoder.blocks, cache.layers))
+    own = _inputs(model, tokens, x, slots, config=config)
+    x, layers = _through(model, x, mix, own, cache, config=config)
     lengths = cache.lengths + valid.sum(1, dtype=jnp.int32)
-    return rms_norm(x, model.decoder.final_norm), Cache(layers, lengths)
+    states = rms_norm(x, model.decoder.final_norm, start=config.norm_start)
+    return states, Cache(layers, lengths)
 
 
 def embed(
@@ -172,14 +169,131 @@ def embed(
     return x
 
 
-def logits(model: Model, states: Float[Array, "... D"]) -> Float32[Array, "... V"]:
-    """Unnormalised log-probabilities of the next id: the embedding table, transposed."""
+def logits(
+    model: Model, states: Float[Array, "... D"], *, cap: float | None = None
+) -> Float32[Array, "... V"]:
+    """Unnormalised log-probabilities of the next id: the embedding table, transposed.
+
+    `cap` is `ModelConfig.logit_cap`.
+    """
     table = model.decoder.embedding
     flat = states.reshape(-1, states.shape[-1])
     # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, from a copy of
     # the table that takes twice as long to read.
     scores = jnp.einsum("grd,gvd->grv", flat[None], table[None], preferred_element_type=jnp.float32)
+    scores = scores if cap is None else jnp.tanh(scores / cap) * cap
     return scores.reshape(*states.shape[:-1], table.shape[0])
+
+
+def unrolled(model: Model, config: ModelConfig) -> tuple[Model, ModelConfig]:
+    """The same model as one group of all its layers, each of them an entry of the pattern."""
+    blocks, at = [], 0
+    for stage in config.stages:
+        entries = model.decoder.blocks[at : at + len(stage.pattern)]
+        at += len(entries)
+        for i in range(stage.repeats):
+            blocks += [jax.tree.map(lambda x, i=i: x[i : i + 1], block) for block in entries]
+    inner = replace(model.decoder, blocks=tuple(blocks))
+    return replace(model, decoder=inner), replace(config, pattern=config.every_layer, further=())
+
+
+def _turn(layer: Layer, config: ModelConfig) -> tuple[float, float, float, int]:
+    """What a layer's turns depend on."""
+    return layer.rope_base, layer.rope_factor, layer.rope_share, config.head_width_of(layer)
+
+
+def _turns(positions: Int[Array, "B T"], config: ModelConfig) -> dict[Any, Turns]:
+    """The turns of all layers, each computed once: without a barrier XLA would do it anew in every
+    layer, which takes a sixth of the time of reading a prompt on a CPU."""
+    found: dict[Any, Turns] = {}
+    for base, factor, share, width in {_turn(layer, config) for layer in config.every_layer}:
+        turns = turns_of(positions, width, base=base, factor=factor, share=share)
+        found[base, factor, share, width] = jax.lax.optimization_barrier(turns)
+    return found
+
+
+def _sights(config: ModelConfig) -> dict[Sight, None]:
+    """Those of all layers, each once and in their order."""
+    return dict.fromkeys(layer.sight for layer in config.every_layer)
+
+
+def _scores(config: ModelConfig) -> dict[str, float | None]:
+    return {"scale": config.score_scale, "cap": config.score_cap}
+
+
+def _inputs(
+    model: Model, tokens: Array, x: Array, slots: Bool[Array, "B T"], *, config: ModelConfig
+) -> Float[Array, "L R P"] | None:
+    """What each layer is given besides, if the model's layers are; slots of media share a row."""
+    inputs = model.decoder.inputs
+    if inputs is None:
+        return None
+    ids = jnp.where(slots, jnp.asarray(MEDIA, tokens.dtype), tokens)
+    return inputs_of(inputs, ids, x, start=config.norm_start)
+
+
+def _through(
+    model: Model,
+    x: Float[Array, "B T D"],
+    mix: Mix,
+    inputs: Float[Array, "L R P"] | None,
+    cache: Cache | None = None,
+    *,
+    config: ModelConfig,
+) -> tuple[Float[Array, "B T D"], tuple[Any, ...]]:
+    """The states after all layers, and what the cache then holds of each entry.
+
+    `mix` gives attention's result and the keys and values that the layer made.
+    """
+    blocks, held = model.decoder.blocks, cache and cache.layers
+    after: list[Any] = []
+    kept: dict[int, Any] = {}  # of the layers that later ones may read
+    first = 0
+    for stage in config.stages:
+        here, layers = len(stage.pattern), len(stage.pattern) * stage.repeats
+        at = slice(len(after), len(after) + here)
+        given = (
+            blocks[at],
+            held[at] if held else (None,) * here,
+            _by_entry(inputs, stage, first),
+        )
+        group = _group_of(stage, mix=mix, first=first, kept=kept, config=config)
+        x, new = _each_group(group, x, given)
+        after += new
+        first += layers
+    return x, tuple(after)
+
+
+def _group_of(
+    stage: Stage, *, mix: Mix, first: int, kept: dict[int, Any], config: ModelConfig
+) -> Callable[[Array, Any], tuple[Array, Any]]:
+    """The function that passes states through one group of a stage's layers.
+
+    Where there is but one, what its layers hold is `kept` for those that read it later.
+    """
+
+    def group(x: Array, given: Any) -> tuple[Array, Any]:
+        after = []
+        for i, (block, held, own, layer) in enumerate(zip(*given, stage.pattern, strict=True)):
+            source = None if layer.keys_of is None else kept[layer.keys_of]
+            seen, new = mix(block, layer, x, held, source)
+            x = finish(block, x, seen, own, config=config)
+            if stage.repeats == 1:
+                kept[first + i] = new
+            after.append(None if held is None else new)
+        return x, tuple(after)
+
+    return group
+
+
+def _by_entry(
+    inputs: Float[Array, "L R P"] | None, stage: Stage, first: int
+) -> tuple[Float[Array, "repeats R P"] | None, ...]:
+    """The inputs of a stage's layers, for each entry of its pattern."""
+    step, end = len(stage.pattern), first + len(stage.pattern) * stage.repeats
+    if inputs is None:
+        return (None,) * step
+    return tuple(inputs[first + i : end : step] for i in range(step))
 
 
 def _each_group(group: Callable[[Array, Any], tuple[Array, Any]], x: Array, given: Any) -> Any:
@@ -188,52 +302,3 @@ def _each_group(group: Callable[[Array, Any], tuple[Array, Any]], x: Array, give
         return jax.lax.scan(group, x, given)
     x, after = group(x, jax.tree.map(lambda leaf: leaf[0], given))
     return x, jax.tree.map(lambda leaf: leaf[None], after)
-
-
-def _init_block(config: ModelConfig, key: PRNGKeyArray) -> Block:
-    D, F, H = config.width, config.hidden, config.head_width
-    q, k, v, o, gate, up, down = jax.random.split(key, 7)
-    residual = (2 * config.layers) ** -0.5
-    zeros = partial(jnp.zeros, dtype=jnp.float32)
-    return Block(
-        attention_norm=zeros(D),
-        wq=matrix(q, D, config.heads * H),
-        wk=matrix(k, D, config.kv_heads * H),
-        wv=matrix(v, D, config.kv_heads * H),
-        query_norm=zeros(H),
-        key_norm=zeros(H),
-        wo=matrix(o, config.heads * H, D, scale=residual),
-        mlp_norm=zeros(D),
-        gate=matrix(gate, D, F),
-        up=matrix(up, D, F),
-        down=matrix(down, F, D, scale=residual),
-    )
-
-
-def _project(
-    block: Block,
-    x: Float[Array, "B T D"],
-    positions: Int[Array, "B T"],
-    *,
-    config: ModelConfig,
-    layer: Layer,
-) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
-    B, T, D = x.shape
-    flat = rms_norm(x.reshape(B * T, D), block.attention_norm)
-    q, k, v = (
-        product(flat, w).reshape(B, T, -1, config.head_width)
-        for w in (block.wq, block.wk, block.wv)
-    )
-    if config.qk_norm:
-        q, k = rms_norm(q, block.query_norm), rms_norm(k, block.key_norm)
-    q, k = (rotate(y, positions, base=layer.rope_base) for y in (q, k))
-    return q, k, v
-
-
-def _finish(
-    block: Block, x: Float[Array, "B T D"], mixed: Float[Array, "B T N H"]
-) -> Float[Array, "B T D"]:
-    B, T, D = x.shape
-    flat = x.reshape(B * T, D) + product(mixed.reshape(B * T, -1), block.wo)
-    flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
-    return flat.reshape(B, T, D)

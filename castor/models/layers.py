@@ -6,6 +6,7 @@ Activations are two-dimensional, [B*T, D], around matrix products: on a CPU XLA 
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,32 +55,75 @@ def _lookup_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, No
 lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
-@recomputed
-def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"]) -> Float[Array, "... D"]:
-    """x over its root mean square, times (1 + scale), in x's type.
+def rms_norm(
+    x: Float[Array, "... D"], scale: Float[Array, " D"] | None, *, start: float = 1.0
+) -> Float[Array, "... D"]:
+    """x over its root mean square, times (start + scale), in x's type; without a scale, times 1.
 
-    Paper: Zhang & Sennrich 2019, arXiv:1910.07467; the (1 + scale) form as in Gemma.
+    Paper: Zhang & Sennrich 2019, arXiv:1910.07467; the (1 + scale) form as in Gemma 1 to 3.
     """
+    return _rms_norm(x, scale, start)
+
+
+@partial(jax.checkpoint, prevent_cse=False, static_argnums=(2,))
+def _rms_norm(x: Array, scale: Array | None, start: float) -> Array:
     wide = x.astype(jnp.float32)
     root = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + EPSILON)
-    factor = 1 + scale.astype(jnp.float32).reshape((1,) * (x.ndim - 1) + scale.shape)
+    if scale is None:
+        return (wide * root).astype(x.dtype)
+    factor = scale.astype(jnp.float32).reshape((1,) * (x.ndim - 1) + scale.shape)
+    factor = start + factor if start else factor
     return (wide * root * factor).astype(x.dtype)
 
 
-def rotate(
-    x: Float[Array, "B T N H"], positions: Int[Array, "B T"], *, base: float
-) -> Float[Array, "B T N H"]:
-    """Rotary position embedding; dimension i turns with dimension i + H/2.
+class Turns(NamedTuple):
+    """How far each pair of a head's dimensions turns at each position."""
 
-    Paper: Su et al. 2021, arXiv:2104.09864.
+    cos: Float[Array, "B T 1 half"]
+    sin: Float[Array, "B T 1 half"]
+
+
+def turns_of(
+    positions: Int[Array, "B T"],
+    width: int,
+    *,
+    base: float,
+    factor: float = 1.0,
+    share: float = 1.0,
+) -> Turns:
+    """The turns of heads of that width.
+
+    `factor` divides positions. Of the pairs only the first `share` turn, as fast as if all did.
+    Paper: Su et al. 2021, arXiv:2104.09864; Chen et al. 2023, arXiv:2306.15595 for the factor.
     """
-    half = x.shape[-1] // 2
+    half = width // 2
     rates = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if share < 1:
+        rates = jnp.where(jnp.arange(half, dtype=jnp.int32) < int(share * half), rates, 0.0)
+    if factor != 1:
+        rates = rates / factor
     angles = positions.astype(jnp.float32)[:, :, None, None] * rates[None, None, None, :]
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    return Turns(jnp.cos(angles), jnp.sin(angles))
+
+
+def turned_by(x: Float[Array, "B T N H"], turns: Turns) -> Float[Array, "B T N H"]:
+    """Rotary position embedding; dimension i turns with dimension i + H/2."""
+    cos, sin = turns
     left, right = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     ahead = jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
     return ahead.astype(x.dtype)
+
+
+def rotate(
+    x: Float[Array, "B T N H"],
+    positions: Int[Array, "B T"],
+    *,
+    base: float,
+    factor: float = 1.0,
+    share: float = 1.0,
+) -> Float[Array, "B T N H"]:
+    """Both at once, where one layer turns."""
+    return turned_by(x, turns_of(positions, x.shape[-1], base=base, factor=factor, share=share))
 
 
 @recomputed
@@ -97,20 +141,29 @@ def geglu(
     gate: Float[Array, "D F"],
     up: Float[Array, "D F"],
     down: Float[Array, "F D"],
+    *,
+    start: float = 1.0,
 ) -> Float[Array, "R D"]:
     """The gated feed-forward layer over rms_norm(x), with a tanh-approximated GELU.
 
     Paper: Shazeer 2020, arXiv:2002.05202.
     """
-    return _closed(*normed_products(x, norm, gate, up), down)
+    return _closed(*normed_products(x, norm, gate, up, start=start), down)
 
 
-@recomputed
 def normed_products(
-    x: Float[Array, "R D"], scale: Float[Array, " D"], *weights: Float[Array, "D _"]
+    x: Float[Array, "R D"],
+    scale: Float[Array, " D"],
+    *weights: Float[Array, "D _"],
+    start: float = 1.0,
 ) -> tuple[Float[Array, "R _"], ...]:
     """rms_norm(x) times each matrix; for the backward pass x alone is kept."""
-    flat = rms_norm(x, scale)
+    return _normed_products(start, x, scale, *weights)
+
+
+@partial(jax.checkpoint, prevent_cse=False, static_argnums=(0,))
+def _normed_products(start: float, x: Array, scale: Array, *weights: Array) -> tuple[Array, ...]:
+    flat = rms_norm(x, scale, start=start)
     return tuple(product(flat, w) for w in weights)
 
 

@@ -19,7 +19,7 @@ AXES = ("data", "model")
 # is stacked in front (layers) is never cut. Keys and values of one shared head are on every device.
 TABLE: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"embedding", ("model", "data")),
-    (r"\.(wq|wqkv|gate|up|first_up|last_up|mix_in)$", ("data", "model")),
+    (r"\.(wq|wqkv|gate|up|gate_up|projection|first_up|last_up|mix_in)$", ("data", "model")),
     (r"\.(wo|down|first_down|last_down|mix_out)$", ("model", "data")),
     (r"\.(wk|wv|stem|out|first|second|mix)$", ("data", None)),
 )

@@ -222,8 +222,8 @@ def read_on(
     mine = (place >= (ends - counts)[:, None]) & (place < ends[:, None])  # [N, P]
     sums = jnp.dot(mine.astype(jnp.float32), states.astype(jnp.float32))
     pooled = sums + jnp.concatenate([jnp.asarray(row.pooled) for row in rows])
-    logits = decoder.logits(model, states[jnp.maximum(ends - 1, 0)])
-    apart = rows_apart(cache, heads=config.kv_heads)
+    logits = decoder.logits(model, states[jnp.maximum(ends - 1, 0)], cap=config.logit_cap)
+    apart = rows_apart(cache)
     return tuple(Read(row, logits[i, None], pooled[i, None]) for i, row in enumerate(apart))
 
 

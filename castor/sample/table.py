@@ -113,7 +113,7 @@ class Table:
         self._running = self.widened(room)
         at = self._sitters.index(None)
         self._sitters[at] = sitter
-        self._running = _joined(self._running, row, np.int32(at), config=self._config)
+        self._running = _joined(self._running, row, np.int32(at))
 
     def widened(self, room: int) -> Running:
         """All rows with at least that many positions."""
@@ -127,7 +127,7 @@ class Table:
         at = self._sitters.index(sitter)
         self._sitters[at], self._facts = None, None
         assert self._running is not None
-        row = _taken(self._running, np.array([at], np.int32), config=self._config)
+        row = _taken(self._running, np.array([at], np.int32))
         left = len(self.sitters)
         if not left:
             self._running, self._sitters = None, []
@@ -195,7 +195,7 @@ class Table:
         self._facts = None
         seated = [row for row, sitter in enumerate(self._sitters) if sitter is not None]
         index = np.array([*seated, *[0] * (rows - len(seated))], np.int32)
-        self._running = _taken(self._running, index, config=self._config)
+        self._running = _taken(self._running, index)
         self._sitters = [*self.sitters, *[None] * (rows - len(seated))]
 
 
@@ -229,14 +229,14 @@ def _first(read: Read, key: Array) -> Running:
     return Running(read.cache, jnp.asarray(read.logits), begin(1), counts, said, key)
 
 
-@partial(jax.jit, static_argnames=("config",), donate_argnames=("running",))
-def _joined(running: Running, row: Running, at: Int[Array, ""], *, config: ModelConfig) -> Running:
-    cache = row_put(running.cache, row.cache, at=at, heads=config.kv_heads)
+@partial(jax.jit, donate_argnames=("running",))
+def _joined(running: Running, row: Running, at: Int[Array, ""]) -> Running:
+    cache = row_put(running.cache, row.cache, at=at)
     rest = jax.tree.map(lambda all, one: all.at[at].set(one[0]), running[1:], row[1:])
     return Running(cache, *rest)
 
 
-@partial(jax.jit, static_argnames=("config",))
-def _taken(running: Running, index: Int[Array, " R"], *, config: ModelConfig) -> Running:
-    cache = rows_taken(running.cache, index, heads=config.kv_heads)
+@jax.jit
+def _taken(running: Running, index: Int[Array, " R"]) -> Running:
+    cache = rows_taken(running.cache, index)
     return Running(cache, *jax.tree.map(lambda x: x[index], running[1:]))

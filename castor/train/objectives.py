@@ -62,6 +62,7 @@ def next_token(
         jnp.asarray(batch.targets).reshape(-1),
         weights,
         z_loss,
+        config.logit_cap,
     )
     sources = jnp.asarray(batch.sources).reshape(-1)
     learned = (weights > 0).astype(jnp.float32)
@@ -91,34 +92,40 @@ def reconstruction(
     return Loss(each.sum(), ones.sum(), by_source(squares), zeros, by_source(ones))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def cross_entropy(
     states: Float[Array, "R D"],
     table: Float[Array, "V D"],
     targets: Int[Array, " R"],
     weights: Float[Array, " R"],
     z_loss: float,
+    cap: float | None = None,
 ) -> tuple[Float[Array, ""], Marks]:
     """Weighted sum of nats over the positions of weight above 0, and the marks of each.
+
+    A `cap` holds logits below it by tanh, as `ModelConfig.logit_cap`.
 
     The gradient with respect to states and table is computed chunk by chunk in the forward pass;
     targets and weights have none.
     """
-    nats, marks, _, _ = _by_chunks(states, table, targets, weights, z_loss, gradients=False)
+    nats, marks, _, _ = _by_chunks(states, table, targets, weights, z_loss, cap, gradients=False)
     return nats, marks
 
 
 def _forward(
-    states: Array, table: Array, targets: Array, weights: Array, z_loss: float
+    states: Array, table: Array, targets: Array, weights: Array, z_loss: float, cap: float | None
 ) -> tuple[tuple[Array, Marks], tuple[Array, Array, Array, Array]]:
     nats, marks, d_states, d_table = _by_chunks(
-        states, table, targets, weights, z_loss, gradients=True
+        states, table, targets, weights, z_loss, cap, gradients=True
     )
     return (nats, marks), (d_states, d_table.astype(table.dtype), targets, weights)
 
 
 def _backward(
-    z_loss: float, kept: tuple[Array, Array, Array, Array], given: tuple[Array, Marks]
+    z_loss: float,
+    cap: float | None,
+    kept: tuple[Array, Array, Array, Array],
+    given: tuple[Array, Marks],
 ) -> tuple[Array, Array, np.ndarray, Array]:
     d_states, d_table, targets, weights = kept
     scale = given[0]
@@ -131,7 +138,14 @@ cross_entropy.defvjp(_forward, _backward)
 
 
 def _by_chunks(
-    states: Array, table: Array, targets: Array, weights: Array, z_loss: float, *, gradients: bool
+    states: Array,
+    table: Array,
+    targets: Array,
+    weights: Array,
+    z_loss: float,
+    cap: float | None,
+    *,
+    gradients: bool,
 ) -> tuple[Array, Marks, Array, Array]:
     R, D = states.shape
     chunk = min(CHUNK, R, max(LOGITS // table.shape[0] // 128 * 128, 128))
@@ -148,6 +162,7 @@ def _by_chunks(
         target = targets.at[at].get(mode="fill", fill_value=0)
         weight = weights.at[at].get(mode="fill", fill_value=0)
         scores = jnp.dot(x, across, preferred_element_type=jnp.float32)
+        scores = scores if cap is None else cap * jnp.tanh(scores / cap)
         peak = scores.max(axis=-1)
         total = jax.nn.logsumexp(scores, axis=-1)
         hit = jnp.take_along_axis(scores, target[:, None], axis=-1)[:, 0]
@@ -161,6 +176,7 @@ def _by_chunks(
             share = jnp.exp(scores - total[:, None]) * (1 + 2 * z_loss * total)[:, None]
             columns = jnp.arange(table.shape[0], dtype=jnp.int32)[None]
             slope = jnp.where(columns == target[:, None], share - 1, share) * weight[:, None]
+            slope = slope if cap is None else slope * (1 - (scores / cap) ** 2)
             slope = slope.astype(table.dtype)
             d_states = d_states.at[at].set((slope @ table).astype(states.dtype), mode="drop")
             d_table = d_table + jnp.dot(turned(slope), x, preferred_element_type=jnp.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from castor.core.batch import Batch, Slots
 from castor.models.decoder import Model, init
-from castor.models.sizes import TINY, Layer, ModelConfig
+from castor.models.sizes import TINY, ExpertsConfig, InputsConfig, Layer, ModelConfig, Stage
 
 
 class Piece(NamedTuple):
@@ -86,10 +86,31 @@ DEEP = replace(  # every option that TINY leaves out
 )
 
 
-@pytest.fixture(scope="session", params=["TINY", "DEEP"])
+MANY = replace(  # every option that open weights have, with what the others leave out
+    TINY,
+    layers=4,
+    kv_heads=2,
+    pattern=(
+        Layer(window=3, blocks=False),
+        Layer(1e6, 2.0, 0.5, head_width=32, kv_heads=1, tied_values=True),
+    ),
+    further=(Stage((Layer(window=3, blocks=False, keys_of=0, hidden=96),), 2),),
+    norm_start=0.0,
+    post_norms=True,
+    value_norm=True,
+    score_scale=0.5,
+    score_cap=4.0,
+    layer_scale=True,
+    experts=ExpertsConfig(count=6, chosen=2, hidden=24),
+    inputs=InputsConfig(width=8, vocab=512),
+)
+
+
+@pytest.fixture(scope="session", params=["TINY", "DEEP", "MANY"])
 def sized(request: pytest.FixtureRequest) -> tuple[Model, ModelConfig]:
-    """A model with weights and its config: TINY, and one with encoder layers and a pattern."""
-    config = {"TINY": TINY, "DEEP": DEEP}[request.param]
+    """A model with weights and its config: TINY, one with encoder layers and a pattern, and one
+    with all that layers of open weights do."""
+    config = {"TINY": TINY, "DEEP": DEEP, "MANY": MANY}[request.param]
     return init(config, jax.random.key(0)), config
 
 

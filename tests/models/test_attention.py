@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.models.attention import attend, causal
+from castor.models.attention import FEW, attend, attend_held, causal
+from castor.models.sizes import Sight
 
 B, T, N, K, H = 2, 12, 4, 2, 8
 
@@ -35,10 +36,18 @@ def inputs() -> tuple[np.ndarray, ...]:
     return random(B, T, N, H), random(B, T, K, H, seed=2), random(B, T, K, H, seed=3), mask
 
 
-def plain(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+def plain(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array,
+    scale: float = H**-0.5,
+    cap: float | None = None,
+) -> jax.Array:
     """What attend computes, left to JAX to differentiate."""
     k, v = (jnp.repeat(x, N // K, axis=2) for x in (k, v))
-    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * H**-0.5
+    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * scale
+    scores = cap * jnp.tanh(scores / cap) if cap else scores
     scores = jnp.where(mask[:, None], scores, -1e30)
     shares = jnp.where(mask[:, None], jax.nn.softmax(scores, axis=-1), 0.0)
     return jnp.einsum("bnts,bsnh->btnh", shares, v)
@@ -65,6 +74,31 @@ def test_the_backward_pass_written_by_hand_is_the_derivative():
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+@pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.7, None), (1.0, 2.0), (0.3, 1.5)])
+def test_scale_and_cap_are_those_given_forward_and_backward(scale, cap):
+    q, k, v, mask = (jnp.asarray(x) for x in inputs())
+    slope = jnp.asarray(random(B, T, N, H, seed=4))
+
+    def ours(*x):
+        return (attend(*x, mask=mask, scale=scale, cap=cap) * slope).sum()
+
+    def theirs(*x):
+        return (plain(*x, mask, scale, cap) * slope).sum()
+
+    assert float(ours(q, k, v)) == pytest.approx(float(theirs(q, k, v)), abs=1e-4)
+    grads = (jax.grad(f, (0, 1, 2))(q, k, v) for f in (ours, theirs))
+    for one, other in zip(*grads, strict=True):
+        np.testing.assert_allclose(one, other, atol=5e-6)
+
+
+def test_a_single_query_has_the_scale_and_the_cap_that_several_have():
+    q, k, v, _ = (jnp.asarray(x) for x in inputs())
+    mask = jnp.ones((B, T, T), bool)
+    several = attend(q, k, v, mask=mask, scale=1.0, cap=2.0)
+    one = attend(q[:, 3:4], k, v, mask=mask[:, 3:4], scale=1.0, cap=2.0)
+    np.testing.assert_allclose(one, several[:, 3:4], atol=2e-6)
+
+
 @pytest.mark.parametrize("length", [1, 7, 64])
 def test_lengths_of_any_kind_are_attended(length):
     q, k, v = random(B, length, N, H), random(B, 9, K, H, seed=2), random(B, 9, K, H, seed=3)
@@ -85,6 +119,25 @@ def test_heads_that_do_not_divide_are_refused():
         attended(q, k, v, np.ones((1, 4, 4), bool))
 
 
+@pytest.mark.parametrize("queries", [1, 5, FEW, FEW + 1])
+@pytest.mark.parametrize(("scale", "cap"), [(None, None), (0.3, 2.0)])
+def test_what_is_not_learned_from_is_attended_to_as_what_is(queries, scale, cap):
+    q, k, v = random(B, queries, N, H), random(B, 9, K, H, seed=2), random(B, 9, K, H, seed=3)
+    mask = np.random.default_rng(1).random((B, queries, 9)) < 0.5
+    mask[0, 0] = False
+    given = [jnp.asarray(x) for x in (q, k, v)]
+    held = attend_held(*given, mask=jnp.asarray(mask), scale=scale, cap=cap)
+    expected = attend(*given, mask=jnp.asarray(mask), scale=scale, cap=cap)
+    np.testing.assert_allclose(held, expected, atol=1e-5)
+    assert not np.asarray(held)[0, 0].any()
+
+
+def test_heads_that_cannot_share_are_refused_among_few_queries_too():
+    with pytest.raises(ValueError, match="3 query heads cannot share 2 key/value heads"):
+        q, k = jnp.zeros((1, 4, 3, H)), jnp.zeros((1, 4, 2, H))
+        attend_held(q, k, k, mask=jnp.ones((1, 4, 4), bool))
+
+
 def test_a_row_sees_its_own_document_up_to_itself_and_all_of_its_own_medium():
     segments = jnp.array([[1, 1, 1, 1, 2, 2, 0]])
     blocks = jnp.array([[0, 1, 1, 0, 2, 2, 0]])
@@ -101,3 +154,13 @@ def test_a_row_sees_its_own_document_up_to_itself_and_all_of_its_own_medium():
         bool,
     )
     np.testing.assert_array_equal(causal(segments, blocks)[0], expected)
+
+
+def test_a_window_ends_what_is_seen_and_slots_ahead_may_be_hidden():
+    segments, blocks = jnp.array([[1, 1, 1, 1, 2]]), jnp.array([[0, 1, 1, 0, 0]])
+    short = [[1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
+    blind = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 1]]
+    both = [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]]
+    sights = Sight(2, True), Sight(None, False), Sight(2, False, ahead=True)
+    for sight, expected in zip(sights, (short, blind, both), strict=True):
+        np.testing.assert_array_equal(causal(segments, blocks, sight=sight)[0], expected)

@@ -1,10 +1,30 @@
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from castor.models.cache import Cache, LayerCache, append, empty_cache, fitted, written
-from castor.models.sizes import TINY
+from castor.models.cache import (
+    Cache,
+    LayerCache,
+    append,
+    empty_cache,
+    fitted,
+    row_put,
+    rows_apart,
+    rows_joined,
+    rows_taken,
+    written,
+)
+from castor.models.sizes import TINY, Layer, Sight, Stage
+
+UNEQUAL = replace(  # heads of two widths and numbers, and a layer that has no cache
+    TINY,
+    layers=3,
+    kv_heads=2,
+    pattern=(Layer(), Layer(head_width=8, kv_heads=4)),
+    further=(Stage((Layer(keys_of=0),)),),
+)
 
 
 def cache_of(lengths: list[int], room: int) -> Cache:
@@ -69,3 +89,68 @@ def test_a_grown_cache_keeps_what_it_held():
     wide = fitted(cache, room=9)
     assert wide.room == 9 and wide.lengths.tolist() == [2]
     np.testing.assert_array_equal(wide.layers[0].k[:, :, :3], cache.layers[0].k)
+
+
+def test_a_window_hides_what_lies_too_far_back():
+    cache, valid, blocks = (
+        cache_of([3], room=6),
+        jnp.ones((1, 2), bool),
+        jnp.zeros((1, 2), jnp.int32),
+    )
+    mask = written(cache, valid, blocks, sight=Sight(3, True))
+    np.testing.assert_array_equal(mask[0], [[0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 0]])
+
+
+def test_slots_ahead_are_hidden_from_layers_that_only_look_back():
+    cache, valid, blocks = (
+        cache_of([1], room=4),
+        jnp.ones((1, 2), bool),
+        jnp.ones((1, 2), jnp.int32),
+    )
+    mask = written(cache, valid, blocks, sight=Sight(None, False))
+    np.testing.assert_array_equal(mask[0], [[1, 1, 0, 0], [1, 1, 1, 0]])
+
+
+def filled(rows: int) -> Cache:
+    cache = empty_cache(UNEQUAL, rows=rows, room=2, dtype=jnp.float32)
+    leaves, tree = jax.tree.flatten(cache)
+    return jax.tree.unflatten(
+        tree, [jnp.arange(x.size, dtype=x.dtype).reshape(x.shape) for x in leaves]
+    )
+
+
+def test_heads_and_widths_are_those_of_each_layer_and_shared_ones_have_none():
+    cache = empty_cache(UNEQUAL, rows=3, room=7, dtype=jnp.float32)
+    shapes = [layer and layer.k.shape for layer in cache.layers]
+    assert shapes == [(1, 6, 7, 16), (1, 12, 7, 8), None]
+
+
+def test_rows_that_are_parted_and_joined_are_the_same():
+    cache = filled(3)
+    again = rows_joined(rows_apart(cache))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), again, cache))
+
+
+def test_rows_taken_are_those_rows_in_that_order():
+    cache = filled(3)
+    taken, apart = rows_taken(cache, jnp.array([2, 0])), rows_apart(cache)
+    expected = rows_joined([apart[2], apart[0]])
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), taken, expected))
+
+
+def test_a_row_put_in_a_place_is_found_there():
+    cache, row = filled(3), rows_apart(filled(5))[4]
+    one, two, three = rows_apart(cache)
+    put = row_put(cache, row, at=jnp.int32(1))
+    expected = rows_joined([one, row, three])
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), put, expected))
+    assert not (row.lengths == two.lengths).all()
+
+
+def test_what_lies_ahead_is_seen_up_to_the_last_new_token_or_the_window():
+    cache, valid, blocks = cache_of([1], room=5), jnp.array([[1, 1, 1, 0]], bool), [[0] * 4]
+    for window, rows in ((None, [[1, 1, 1, 1, 0]] * 3), (2, [[1, 1, 1, 0, 0], [0, 1, 1, 1, 0]])):
+        sight = Sight(window, False, ahead=True)
+        mask = written(cache, valid, jnp.array(blocks, jnp.int32), sight=sight)[0]
+        np.testing.assert_array_equal(mask[: len(rows)], rows)
+        assert not mask[3].any()

@@ -30,6 +30,13 @@ def test_rms_norm_divides_by_the_root_mean_square():
     np.testing.assert_allclose(rms_norm(x, scale), expected, atol=1e-5)
 
 
+def test_a_norm_may_multiply_by_its_weight_alone_or_by_nothing():
+    x, scale = random(4, 8), random(8, seed=1)
+    expected = x / np.sqrt((np.asarray(x) ** 2).mean(-1, keepdims=True))
+    np.testing.assert_allclose(rms_norm(x, scale, start=0.0), expected * scale[None], atol=1e-5)
+    np.testing.assert_allclose(rms_norm(x, None), expected, atol=1e-5)
+
+
 def test_rms_norm_of_bfloat16_is_computed_in_float32():
     x = (random(4, 8) * 1e4).astype(jnp.bfloat16)
     ours = rms_norm(x, jnp.zeros(8, jnp.bfloat16))
@@ -57,6 +64,21 @@ def test_rotation_pairs_a_dimension_with_the_one_half_a_head_further():
     x = jnp.zeros((1, 1, 1, 4)).at[0, 0, 0, 0].set(1.0)
     ahead = rotate(x, jnp.array([[1]]), base=10_000.0)[0, 0, 0]
     np.testing.assert_allclose(ahead, [np.cos(1), 0, np.sin(1), 0], atol=1e-6)
+
+
+def test_a_factor_divides_positions():
+    x = random(1, 1, 2, 16)
+    ours = rotate(x, jnp.array([[8]]), base=1e6, factor=4.0)
+    np.testing.assert_allclose(ours, rotate(x, jnp.array([[2]]), base=1e6), atol=1e-5)
+
+
+def test_of_the_pairs_only_a_share_turns_and_as_fast_as_if_all_did():
+    x = random(1, 1, 2, 16)
+    ours = rotate(x, jnp.array([[5]]), base=1e4, share=0.25)
+    whole = rotate(x, jnp.array([[5]]), base=1e4)
+    turning = np.isin(np.arange(16), [0, 1, 8, 9])
+    np.testing.assert_allclose(ours[..., turning], whole[..., turning], atol=1e-6)
+    np.testing.assert_array_equal(ours[..., ~turning], x[..., ~turning])
 
 
 def test_geglu_is_a_gated_feed_forward_layer_over_a_norm():

@@ -40,6 +40,8 @@ def test_a_weight_is_cut_by_the_first_line_of_the_table_that_names_it():
     assert placement(".decoder.embedding", (512, 64)) == PartitionSpec("model", "data")
     assert placement(".decoder.blocks[0].wq", (2, 64, 64)) == PartitionSpec(None, "data", "model")
     assert placement(".decoder.blocks[0].query_norm", (2, 16)) == PartitionSpec()
+    experts = placement(".decoder.blocks[0].experts.gate_up", (2, 8, 64, 64))
+    assert experts == PartitionSpec(None, None, "data", "model")
 
 
 def test_moments_are_cut_like_their_weights():

@@ -10,7 +10,16 @@ import pytest
 
 from castor.models import sizes
 from castor.models.decoder import init
-from castor.models.sizes import TINY, AudioConfig, ImageConfig, Layer, ModelConfig
+from castor.models.sizes import (
+    TINY,
+    AudioConfig,
+    ExpertsConfig,
+    ImageConfig,
+    InputsConfig,
+    Layer,
+    ModelConfig,
+    Stage,
+)
 
 GOLDENS = Path(__file__).parent / "goldens"
 NAMES = ["TINY", "MINI", "DEMO", "DEMO_LARGE", "NANO_1", "NANO_2", "PRO", "ULTRA"]
@@ -77,9 +86,68 @@ def test_a_decoder_that_cannot_be_is_refused(change: dict, sentence: str) -> Non
         replace(TINY, **change)
 
 
-def test_a_layer_that_turns_by_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="Layer.rope_base=0 must be above 0"):
-        Layer(rope_base=0)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"rope_base": 0}, "Layer.rope_base=0 must be above 0"),
+        ({"rope_factor": 0}, "Layer.rope_factor=0 must be above 0"),
+        ({"rope_share": 1.5}, "Layer.rope_share=1.5 must be from 0 to 1"),
+        *(({name: 0}, f"Layer.{name}=0 must be 1 or more")
+          for name in ("window", "head_width", "kv_heads", "hidden")),
+        ({"keys_of": -1}, "Layer.keys_of=-1 must be 0 or more"),
+        ({"keys_of": 0, "tied_values": True}, "Layer: keys_of=0 leaves no values to tie to keys"),
+    ],
+)  # fmt: skip
+def test_a_layer_that_cannot_be_is_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Layer(**change)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Stage(()), "Stage.pattern=() must name at least one Layer"),
+        (lambda: Stage((Layer(),), 0), "Stage.repeats=0 must be 1 or more"),
+        (lambda: ExpertsConfig(0, 1, 8), "ExpertsConfig.count=0 must be 1 or more"),
+        (lambda: ExpertsConfig(2, 3, 8), "ExpertsConfig.chosen=3 of count=2 experts"),
+        (lambda: InputsConfig(0, 8), "InputsConfig.width=0 must be 1 or more"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(make, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        make()
+
+
+READ = "must be a layer before it that makes keys, in a stage that is not repeated"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *(({name: 0.0}, f"ModelConfig.{name}=0.0 must be above 0")
+          for name in ("score_scale", "score_cap", "logit_cap")),
+        ({"further": (Stage((Layer(),), 2),)}, "layers=0 is not a multiple of the pattern's 1"),
+        ({"pattern": (Layer(kv_heads=3),)}, "heads=4 is not a multiple of kv_heads=3"),
+        ({"pattern": (Layer(head_width=5),)}, "Layer.head_width=5 must be even"),
+        ({"further": (Stage((Layer(keys_of=1),)),)}, f"Layer.keys_of=1 {READ}"),
+        ({"further": (Stage((Layer(keys_of=7),)),)}, f"Layer.keys_of=7 {READ}"),
+        ({"layers": 3, "further": (Stage((Layer(keys_of=0),)),)}, f"Layer.keys_of=0 {READ}"),
+        ({"layers": 3, "further": (Stage((Layer(keys_of=0), Layer(keys_of=1))),)},
+         f"Layer.keys_of=1 {READ}"),
+        ({"further": (Stage((Layer(keys_of=0, head_width=8),)),)},
+         "Layer.keys_of=0 has heads of another number or width"),
+    ],
+)  # fmt: skip
+def test_layers_that_do_not_go_together_are_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        replace(TINY, **change)
+
+
+def test_stages_and_entries_tell_the_same_layers() -> None:
+    one, two = Layer(), Layer(window=4)
+    config = replace(TINY, layers=5, pattern=(one, two), further=(Stage((two,)),))
+    assert config.every_layer == (one, two, one, two, two)
+    assert config.entries == ((one, 2), (two, 2), (two, 1))
 
 
 @pytest.mark.parametrize(

@@ -39,30 +39,39 @@ def problem(rows: int, width: int, ids: int, *, learned: float, seed: int = 0) -
     )
 
 
-def dense(states: Any, table: Any, targets: Any, weights: Any, z_loss: float) -> jax.Array:
+def dense(
+    states: Any, table: Any, targets: Any, weights: Any, z_loss: float, cap: float | None = None
+) -> jax.Array:
     """The definition, with all logits at once."""
     scores = states.astype(jnp.float32) @ table.astype(jnp.float32).T
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     total = jax.nn.logsumexp(scores, axis=-1)
     hit = jnp.take_along_axis(scores, targets[:, None], axis=-1)[:, 0]
     return jnp.sum(weights * (total - hit + z_loss * total**2))
 
 
 @cache
-def both_of(z_loss: float) -> tuple[Any, Any]:
-    chunked = jax.jit(jax.value_and_grad(lambda *a: cross_entropy(*a, z_loss)[0] * 3, (0, 1)))
-    plain = jax.jit(jax.value_and_grad(lambda *a: dense(*a, z_loss) * 3, (0, 1)))
+def both_of(*settings: float | None) -> tuple[Any, Any]:
+    chunked = jax.jit(jax.value_and_grad(lambda *a: cross_entropy(*a, *settings)[0] * 3, (0, 1)))
+    plain = jax.jit(jax.value_and_grad(lambda *a: dense(*a, *settings) * 3, (0, 1)))
     return chunked, plain
 
 
-def both(arguments: tuple[Any, ...], z_loss: float) -> tuple[Any, Any]:
+def both(arguments: tuple[Any, ...], z_loss: float, cap: float | None = None) -> tuple[Any, Any]:
     """(value, gradients) by chunks and by the definition."""
-    chunked, plain = both_of(z_loss)
+    chunked, plain = both_of(z_loss, cap)
     return chunked(*arguments), plain(*arguments)
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK, 2 * CHUNK + 17])
 def test_value_and_gradients_equal_the_dense_ones(rows: int) -> None:
     ours, theirs = both(problem(rows, 8, 33, learned=0.6), 1e-3)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_capped_logits_have_the_dense_gradients_too() -> None:
+    ours, theirs = both(problem(2 * CHUNK, 8, 33, learned=0.6), 1e-3, 2.5)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
