@@ -24,7 +24,7 @@ from castor.sample.decode import Drawn, How, Running, Seats, Told, run
 from castor.sample.grammar import Rules, begin, for_rows
 from castor.sample.reading import Read
 
-ALONE = 8  # ids that a call draws for one row where nobody else is there, after its first
+ALONE = 8  # ids that a call draws for one row where nobody else is there
 STRIDE = 4  # and for several where nobody waits for the one after
 # With this many rows just as many are drawn between two chunks of prompts, with fewer two: the more
 # rows, the sooner some are free, and the more of the prompts that wait are read together.
@@ -169,13 +169,14 @@ class Table:
         return next(length for length in self.lengths if length >= rows)
 
     def _stride(self, hurry: bool) -> int:
-        """Ids of a call: with many rows, several between the chunks are little to wait for."""
+        """Ids of a call: with many rows, several between the chunks are little to wait for; with
+        few, the first of a reply comes alone."""
         sat = self.sitters
+        if len(sat) < CROWD and any(sitter.silent for sitter in sat):
+            return 1
         if hurry:
             return STRIDE if len(sat) >= CROWD else 2
-        if len(sat) == 1:
-            return 1 if sat[0].silent else ALONE
-        return STRIDE
+        return ALONE if len(sat) == 1 else STRIDE
 
     def _law(self, sitter: Sitter | None) -> Rules:
         return next(s.law for s in (sitter, *self._sitters) if s is not None)
