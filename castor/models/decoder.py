@@ -98,9 +98,7 @@ class Packed(NamedTuple):
 
     rows: Int[Array | np.ndarray, " P"]
     columns: Int[Array | np.ndarray, " P"]  # each one's number among the new tokens of its row
-    places: Int[
-        Array | np.ndarray, "B T"
-    ]  # where among the P each row's tokens lie; any, where there is none
+    places: Int[Array | np.ndarray, "B T"]  # where they lie; any, where a row brings none
 
 
 def extend(

@@ -37,7 +37,7 @@ from castor.sample.reading import (
     prompt_of,
 )
 from castor.sample.session import keys
-from castor.sample.table import CROWD, Call, Table
+from castor.sample.table import Call, Table
 from castor.sample.ticket import Counted, Ticket, counted
 from castor.tokens.render import Piece
 
@@ -196,13 +196,12 @@ class Desk:
         if not self._table.sitters:
             self._hear()
             return
-        sat = self._table.sitters
-        soon = len(sat) < CROWD and any(sitter.silent for sitter in sat)  # a first id is waited for
+        awaited = self._table.awaited
         call = self._table.call(hurry=bool(self._reading))
         self.tally.calls += 1
         self._hear()
         self._pending = call
-        if soon or any(candidate.guide for _, candidate in self._candidates.values()):
+        if awaited or any(candidate.guide for _, candidate in self._candidates.values()):
             self._hear()
 
     def _sweep(self) -> None:

@@ -98,6 +98,12 @@ class Table:
         """How many may still sit down."""
         return self._rows_most - len(self.sitters)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether few sit and one has said nothing: somebody waits for a first id."""
+        sat = self.sitters
+        return len(sat) < CROWD and any(sitter.silent for sitter in sat)
+
     def sit(self, sitter: Sitter, read: Read, key: Array, *, room: int) -> None:
         """Begin the reply to what was read."""
         self._facts = None
@@ -172,7 +178,7 @@ class Table:
         """Ids of a call: with many rows, several between the chunks are little to wait for; with
         few, the first of a reply comes alone."""
         sat = self.sitters
-        if len(sat) < CROWD and any(sitter.silent for sitter in sat):
+        if self.awaited:
             return 1
         if hurry:
             return STRIDE if len(sat) >= CROWD else 2
