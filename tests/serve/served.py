@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from castor.serve.service import Settings
 from castor.serve.store import Store
 
 from .fake_desk import FakeDesk
+from .running import running
 
 
 @contextmanager
@@ -35,26 +34,16 @@ def served(
         ssl_certfile=files[0] if files else None,
         ssl_keyfile=files[1] if files else None,
     )
-    server = uvicorn.Server(config)
 
-    async def until_stopped() -> None:
+    async def work(server: uvicorn.Server) -> None:
         beside = asyncio.create_task(runner.run())
         await server.serve()
         beside.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beside
 
-    thread = threading.Thread(target=asyncio.run, args=(until_stopped(),), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    with running(config, work=work) as port:
         yield f"https://localhost:{port}" if files else f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join(timeout=10)
 
 
 def trusting(folder: Path) -> dict[str, str]:

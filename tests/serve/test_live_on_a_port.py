@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from castor.serve.service import Settings
 
 from .fake_desk import FakeDesk, says
 from .live_driver import PATH
+from .running import running
 
 SETUP = {"setup": {"model": "models/castor-fake"}}
 HI = {"clientContent": {"turns": [{"parts": [{"text": "hi"}]}], "turnComplete": True}}
@@ -43,17 +43,8 @@ def on_a_port(
     config = uvicorn.Config(
         served, port=0, log_level="critical", access_log=False, ws_max_size=most, **tls
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=(server.serve(),), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join(timeout=5)
+    with running(config) as port:
+        yield port
 
 
 async def told(client: ClientConnection, *messages: Any) -> dict[str, Any]:

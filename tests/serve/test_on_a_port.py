@@ -1,7 +1,6 @@
 """The app behind its real HTTP server: heads at once, pieces as they come, and hanging up."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from castor.serve.service import Settings
 from .driver import GENERATE, HI, STREAM
 from .events import said, whole
 from .fake_desk import FakeDesk, says, spelled
+from .running import running
 
 
 @contextmanager
@@ -24,18 +24,8 @@ def on_a_port(desk: FakeDesk, settings: Settings | None = None) -> Iterator[str]
     config = uvicorn.Config(
         app(desk, settings or Settings()), port=0, log_level="error", access_log=False, ws="none"
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=(server.serve(),), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    with running(config) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = server.force_exit = True
-        thread.join(timeout=5)
 
 
 def test_the_head_and_each_piece_come_when_they_are_there() -> None:

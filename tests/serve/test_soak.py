@@ -4,7 +4,6 @@ weights, hundreds of requests of all kinds at once, and nothing is left behind."
 import asyncio
 import gc
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,10 @@ from castor.serve.run import whole
 from castor.serve.service import Settings
 from castor.serve.store import Store
 
+from .running import running
+
 engine, vocab = tiny.engine, tiny.vocab
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 benchmark = import_module("soak")
 
@@ -41,17 +43,10 @@ def on_a_port(engine: Engine, folder: Path, **settings: Any) -> Iterator[tuple[i
     desk = Desk(engine, name="castor-tiny", rows=ROWS, keep_bytes=1 << 20)
     served, _ = whole(desk, Settings(grid=engine.grid, **settings), Store(folder))
     config = uvicorn.Config(served, port=0, log_level="critical", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=(server.serve(),), daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1], desk
+        with running(config) as port:
+            yield port, desk
     finally:
-        server.should_exit = server.force_exit = True
-        thread.join(timeout=10)
         desk.close()
 
 
