@@ -43,8 +43,8 @@ docs: .venv/run.stamp
 	@$(PYTHON) -m castor.cli.card README.md
 
 lock: .venv/dev.stamp
-	@$(COMPILE) --extra video --output-file requirements/run.lock
-	@$(COMPILE) --extra video --group dev --constraint requirements/run.lock --no-annotate \
+	@$(COMPILE) --extra video --extra hf --extra device --output-file requirements/run.lock
+	@$(COMPILE) --extra video --extra hf --extra device --group dev --constraint requirements/run.lock --no-annotate \
 		--output-file requirements/dev.lock
 
 # A stamp is older than its lock only when something must be installed. dev.lock holds run.lock.

@@ -24,9 +24,10 @@ LAYERS = (
     "core",
     "models",
     "tokens",
-    "data | checkpoint | interop",
-    "sample | train | device",
-    "tune | evals | safety",
+    "data | checkpoint",
+    "interop",
+    "sample | train",
+    "tune | evals | safety | device",
     "agent | serve",
     "recipes",
     "cli",
@@ -51,6 +52,10 @@ ONLY = {
     "argparse": "castor/cli/",
     "shtab": "castor/cli/",
     "llguidance": "castor/sample/",
+    "huggingface_hub": "castor/interop/",
+    "gguf": "castor/interop/",
+    "onnx": "castor/device/",
+    "onnxruntime": "castor/device/",
 }
 NEVER = ("tensorflow", "torch", "flax", "tunix", "kauldron", "maxtext", "transformers")
 
