@@ -15,8 +15,9 @@ from castor.core.batch import Batch
 from castor.core.content import Document, Media, Part, Text
 from castor.core.media import RATE, open_image, open_sound, open_video, png, wav
 from castor.data.loader import Loader, Seen
+from castor.tokens.control import SIDES, Control
 from castor.tokens.render import Tokens
-from castor.tokens.vocab import SIDES, Control, Vocab
+from castor.tokens.vocab import Vocab
 
 COLOURS = (  # of the parts, in turn
     *("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948"),
@@ -220,7 +221,7 @@ def _ids(tokens: Tokens, vocab: Vocab) -> str:
     i = 0
     while i < len(ids):
         run = i + 1
-        slot = ids[i] in (Control.IMAGE, Control.AUDIO) or ids[i] in vocab.codes
+        slot = ids[i] in _slots(vocab) or ids[i] in vocab.codes
         while slot and run < len(ids) and _alike(ids[i], ids[run], vocab):
             run += 1
         text, style = _label(ids[i], vocab)
@@ -233,6 +234,18 @@ def _ids(tokens: Tokens, vocab: Vocab) -> str:
     return "".join(html)
 
 
+def _slots(vocab: Vocab) -> list[int]:
+    return [slots.slot for slots in vocab.dialogue.slots.values()]
+
+
+def _name(i: int, vocab: Vocab) -> str:
+    if not vocab.dialogue.draws:  # not one of ours
+        return vocab.pieces[i].text
+    if Control.SIDE < i <= Control.SIDE + SIDES:
+        return f"side {i - Control.SIDE}"
+    return Control(i).name.lower()
+
+
 def _alike(one: int, other: int, vocab: Vocab) -> bool:
     return one == other or (one in vocab.codes and other in vocab.codes)
 
@@ -241,11 +254,8 @@ def _label(i: int, vocab: Vocab) -> tuple[str, str]:
     """How an id is written, and its class: c control, m medium, t text."""
     if i in vocab.codes:
         return "‹code›", "m"
-    if Control.SIDE < i <= Control.SIDE + SIDES:
-        return f"‹side {i - Control.SIDE}›", "c"
-    if i < Control.SIDE:
-        name = Control(i).name.lower()
-        return f"‹{name}›", "m" if name in ("image", "audio") else "c"
+    if not vocab.is_text(i):
+        return f"‹{_name(i, vocab)}›", "m" if i in _slots(vocab) else "c"
     data = vocab.piece_bytes(i)
     try:
         return data.decode().replace("\n", "↵\n"), "t"

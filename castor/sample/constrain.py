@@ -18,7 +18,8 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from castor.sample.ask import Constraint, Failed, Guide
 from castor.sample.constrain_ends import Node
 from castor.sample.schema import MOST_BYTES, Schemas
-from castor.tokens.vocab import Control, Vocab
+from castor.tokens.dialogue import Functions
+from castor.tokens.vocab import Vocab
 
 MOST_CALLS = 8  # in one reply [ours]
 NOTHING = {"type": "object", "properties": {}}
@@ -53,7 +54,7 @@ def json_schema(schema: Any, *, vocab: Vocab, path: str = "responseJsonSchema") 
     """
     schemas = Schemas()
     root = schemas.add(schema, path)
-    return _Whole(_matcher(_grammar(schemas.whole(root, path)), vocab, path), vocab.size)
+    return _Whole(_matcher(_grammar(schemas.whole(root, path)), vocab, path), vocab)
 
 
 def choices(values: Sequence[str], *, vocab: Vocab, path: str = "enum") -> Constraint:
@@ -67,7 +68,7 @@ def choices(values: Sequence[str], *, vocab: Vocab, path: str = "enum") -> Const
     if (size := sum(len(value.encode()) for value in values)) > MOST_BYTES:
         raise ValueError(f"{path}: {size} bytes of texts; at most {MOST_BYTES} are read")
     lark = f"start: CHOICE\nCHOICE: {' | '.join(map(json.dumps, values))}"
-    return _Whole(_matcher(lark, vocab, path), vocab.size)
+    return _Whole(_matcher(lark, vocab, path), vocab)
 
 
 def calls(
@@ -81,16 +82,21 @@ def calls(
     """Function calls, each with arguments that are valid against the JSON Schema of its function.
 
     "any" is 1 to `most` calls and nothing else; "auto" and "validated" are text in which up to
-    `most` calls may stand. A function without a schema (None or {}) takes no arguments.
+    `most` calls may stand. A function without a schema (None or {}) takes no arguments. Where the
+    dialogue writes calls in brackets, what stands in them is not held to the schemas.
 
     Raises:
-        ValueError: there is no function or one without a name, the mode is unknown, `most` is less
-            than 1, or a schema is not one of objects or is refused as by `json_schema`.
+        ValueError: the dialogue has no calls, there is no function or one without a name, the mode
+            is unknown, `most` is less than 1, or a schema is not one of objects or is refused as
+            by `json_schema`.
     """
     if mode not in MODES:
         raise ValueError(f"mode={mode!r} is none of {MODES}")
     if most < 1 or not functions or not all(functions):
         raise ValueError(f"calls need named functions and room; got {[*functions]}, most={most}")
+    form = vocab.dialogue.functions
+    if form is None:
+        raise ValueError(f"{path}: the dialogue {vocab.dialogue.name} has no calls of functions")
     schemas = Schemas()
     forms: list[Node] = []
     for name, schema in functions.items():
@@ -99,7 +105,8 @@ def calls(
             raise ValueError(f"{path}.{name}: the arguments of a function are of type 'object'")
         forms.append(_call(name, arguments))
     grammar = _grammar(schemas.whole({"anyOf": forms}, path))
-    return _Calls(_matcher(grammar, vocab, path), _text_ids(vocab), most, mode == "any")
+    matcher = _matcher(grammar, vocab, path) if form.quote is None else None
+    return _Calls(matcher, vocab, form, most, mode == "any")
 
 
 def _call(name: str, arguments: Node) -> Node:
@@ -116,18 +123,20 @@ class _Whole:
     """A reply that is one sentence of a grammar."""
 
     matcher: LLMatcher  # at its beginning; copied for each reply
-    size: int
+    vocab: Vocab
 
     def start(self) -> Guide:
-        return _Sentence(self.matcher, self.size)
+        end = self.vocab.dialogue.end
+        return _Sentence(self.matcher, self.vocab.size, end=end, closes=end)
 
 
 @dataclass(frozen=True)
 class _Calls:
     """A reply of calls, each of them one sentence of a grammar."""
 
-    matcher: LLMatcher
-    text: Bool[np.ndarray, " V"]
+    matcher: LLMatcher | None  # None: what is in a call is free
+    vocab: Vocab
+    form: Functions
     most: int
     only: bool  # there is no text around the calls
 
@@ -136,27 +145,42 @@ class _Calls:
 
 
 class _Sentence:
-    """A guide through one sentence; `end` is the id that comes after it."""
+    """A guide through one sentence: the grammar's end is the id `end`, `closes` what is said."""
 
-    def __init__(self, matcher: LLMatcher, size: int, end: Control = Control.END) -> None:
-        self._matcher, self._size, self._end = matcher.deep_copy(), size, end
+    def __init__(self, matcher: LLMatcher, size: int, *, end: int, closes: int) -> None:
+        self._matcher, self._size = matcher.deep_copy(), size
+        self._end, self._closes = end, closes
         self._over = False
 
     def allowed(self) -> Bool[np.ndarray, " V"]:
         if self._over:
-            return _only(self._end, self._size)
+            return _only(self._closes, self._size)
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():  # the mask would allow the end
             raise Failed(f"the grammar gave up: {_line(self._matcher.get_error())}")
         may = np.unpackbits(bits, count=self._size, bitorder="little").view(np.bool_)
-        may[self._end] = may[Control.END]
-        may[Control.END] &= self._end == Control.END
+        may[self._closes] = may[self._end]
+        may[self._end] &= self._closes == self._end
         return may
 
     def take(self, i: int) -> None:
-        self._over = self._over or i == self._end
+        self._over = self._over or i == self._closes
         if not self._over and not self._matcher.consume_token(i):
             raise Failed(f"id {i} is not allowed here: {_line(self._matcher.get_error())}")
+
+
+class _Free:
+    """A guide through a call in brackets: anything but another control id."""
+
+    def __init__(self, vocab: Vocab, form: Functions) -> None:
+        self._may = _text_ids(vocab).copy()
+        self._may[[form.call[1], *([] if form.quote is None else [form.quote])]] = True
+
+    def allowed(self) -> Bool[np.ndarray, " V"]:
+        return self._may
+
+    def take(self, i: int) -> None:
+        pass
 
 
 class _Talk:
@@ -164,29 +188,37 @@ class _Talk:
 
     def __init__(self, rule: _Calls) -> None:
         self._rule, self._left = rule, rule.most
-        self._call: _Sentence | None = None
+        self._call: _Sentence | _Free | None = None
         self._over = False
 
     def allowed(self) -> Bool[np.ndarray, " V"]:
         if self._call is not None:
             return self._call.allowed()
-        size = len(self._rule.text)
+        vocab, rule = self._rule.vocab, self._rule
         if self._over:
-            return _only(Control.END, size)
-        may = np.zeros(size, np.bool_) if self._rule.only else self._rule.text.copy()
-        may[Control.CALL_BEGIN] = self._left > 0
-        may[Control.END] = not self._rule.only or self._left < self._rule.most
+            return _only(vocab.dialogue.end, vocab.size)
+        may = np.zeros(vocab.size, np.bool_) if rule.only else _text_ids(vocab).copy()
+        may[rule.form.call[0]] = self._left > 0
+        may[[*vocab.dialogue.ends]] = not rule.only or self._left < rule.most
         return may
 
     def take(self, i: int) -> None:
+        begin, end = self._rule.form.call
         if self._call is not None:
             self._call.take(i)
-            self._call = None if i == Control.CALL_END else self._call
-        elif i == Control.CALL_BEGIN:
+            self._call = None if i == end else self._call
+        elif i == begin:
             self._left -= 1
-            self._call = _Sentence(self._rule.matcher, len(self._rule.text), Control.CALL_END)
+            self._call = self._begun()
         else:
-            self._over = i == Control.END
+            self._over = i in self._rule.vocab.dialogue.ends
+
+    def _begun(self) -> _Sentence | _Free:
+        rule, dialogue = self._rule, self._rule.vocab.dialogue
+        if rule.matcher is None:
+            return _Free(rule.vocab, rule.form)
+        size, closes = rule.vocab.size, rule.form.call[1]
+        return _Sentence(rule.matcher, size, end=dialogue.end, closes=closes)
 
 
 def _only(i: int, size: int) -> Bool[np.ndarray, " V"]:
@@ -232,10 +264,9 @@ def _tried(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
 class _Spelling:
     """A vocabulary as the grammar's compiler reads it; all that is not text is out of reach."""
 
-    eos_token_id = int(Control.END)
-    bos_token_id = int(Control.BOS)
-
     def __init__(self, vocab: Vocab) -> None:
+        self.eos_token_id = int(vocab.dialogue.end)
+        self.bos_token_id = int(next(i for i in vocab.dialogue.begin if isinstance(i, int)))
         texts = [vocab.is_text(i) for i in range(vocab.size)]
         self._encode = vocab.encode
         self.special_token_ids = [i for i, text in enumerate(texts) if not text]

@@ -1,5 +1,6 @@
 """The compiled parts: reading a prompt, then drawing ids in a loop that Python does not enter."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from castor.models.image_codec import Codec, CodecConfig, decode_pictures
 from castor.models.sizes import ModelConfig
 from castor.sample.choose import Dials, draw, likeliest, penalise
 from castor.sample.grammar import CODES, OVER, Grammar, Rules, allowed, begin, follow
-from castor.tokens.vocab import CONTROLS, Control
+from castor.tokens.control import Control
 
 CALL = 64  # most ids that one call of `run` draws
+JUDGED = 256  # positions whose logits are held at once: 0.3 GB of a vocabulary of 262,144
 UNROLLED = 12  # most groups of layers whose loop is undone; more would compile for too long
 
 
@@ -147,11 +149,11 @@ def run(
         ids = likeliest(masked) if how.greedy else draw(masked, keys, dial)
         ids = jnp.where(drawn.over, Control.PAD, ids).astype(jnp.int32)
         ids = ids[seats.leader] if how.guided else ids
-        grammar, said = follow(now.grammar, ids), now.said + 1
+        grammar, said = follow(now.grammar, law, ids), now.said + 1
         states, cache = decoder.extend(
             model, ids[:, None], now.cache, config=config, valid=~drawn.over[:, None]
         )
-        text = (ids >= CONTROLS) & (ids < law.text_size)
+        text = (ids >= law.text_start) & (ids < law.text_stop)
         counts = (
             now.counts.at[rows, ids].add(text.astype(jnp.int32)) if how.penalties else now.counts
         )
@@ -203,7 +205,10 @@ def judge(model: decoder.Model, batch: Batch, *, config: ModelConfig) -> Judged:
     """How likely the targets of weight above 0 are, by the full forward pass."""
     states = decoder.hidden(model, batch, config=config)
 
-    def row(given: tuple[Array, Array, Array]) -> Judged:
+    B, T = batch.targets.shape
+    part = math.gcd(T, JUDGED)
+
+    def stretch(given: tuple[Array, Array, Array]) -> Judged:
         state, targets, weights = given
         scores = decoder.logits(model, state, cap=config.logit_cap)
         hit = jnp.take_along_axis(scores, targets[:, None], 1)[:, 0]
@@ -212,7 +217,9 @@ def judge(model: decoder.Model, batch: Batch, *, config: ModelConfig) -> Judged:
         right = (hit >= scores.max(-1)).astype(jnp.float32) * learned
         return Judged(nats.sum(), right.sum(), learned.sum())
 
-    return jax.lax.map(row, (states, jnp.asarray(batch.targets), jnp.asarray(batch.weights)))
+    cut = (jnp.asarray(x) for x in (states, batch.targets, batch.weights))
+    judged = jax.lax.map(stretch, tuple(x.reshape(-1, part, *x.shape[2:]) for x in cut))
+    return Judged(*(x.reshape(B, -1).sum(1) for x in judged))
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -224,8 +231,13 @@ def painted(
 
 
 def weights_in(model: Any, dtype: str) -> Any:
-    """The model's arrays in one floating-point type, on the device."""
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), model)
+    """The model's floating-point arrays in one type, all on the device; codes stay codes."""
+
+    def cast(x: Any) -> Array:
+        array = jnp.asarray(x)
+        return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+    return jax.tree.map(cast, model)
 
 
 def _guide(now: Running, seats: Seats, dial: Dials) -> Float[Array, "B V"]:

@@ -11,18 +11,23 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Int
 
-from castor.tokens.vocab import CONTROLS, SIDES, Control, Vocab
+from castor.tokens.control import SIDES, Control
+from castor.tokens.vocab import Vocab
 
 TEXT, HEIGHT, WIDTH, CODES, CLOSE, OVER = range(6)  # what a row is in the middle of
 
 Pictures = Literal["never", "allowed", "only"]
 NEVER, ALLOWED, ONLY = range(3)
+ENDS = 3  # most ids by which a dialogue ends a reply
 
 
 class Rules(NamedTuple):
     """The vocabulary's ranges and what a request, or each row, asks for; none is compiled in."""
 
-    text_size: Int[np.ndarray | Array, "..."]
+    text_start: Int[np.ndarray | Array, "..."]
+    text_stop: Int[np.ndarray | Array, "..."]
+    ends: Int[np.ndarray | Array, "... E"]  # ids that end a reply, the last one repeated
+    code_start: Int[np.ndarray | Array, "..."]
     codes: Int[np.ndarray | Array, "..."]
     pictures: Int[np.ndarray | Array, "..."]  # NEVER, ALLOWED or ONLY
     height: Int[np.ndarray | Array, "..."]  # that pictures must have, in codes; 0 = any
@@ -54,7 +59,16 @@ def rules(vocab: Vocab, *, pictures: Pictures, grid: tuple[int, int] | None) -> 
     if grid is not None and not all(1 <= side <= SIDES for side in grid):
         raise ValueError(f"a picture has 1 to {SIDES} codes a side; got {grid[0]} by {grid[1]}")
     wanted = ("never", "allowed", "only").index(pictures)
-    numbers = (vocab.text_size, len(vocab.codes), wanted, *(grid or (0, 0)))
+    ends = vocab.dialogue.ends
+    numbers = (
+        vocab.text.start,
+        vocab.text.stop,
+        [*ends, *[ends[-1]] * (ENDS - len(ends))],
+        vocab.codes.start,
+        len(vocab.codes),
+        wanted,
+        *(grid or (0, 0)),
+    )
     return Rules(*(np.asarray(number, np.int32) for number in numbers))
 
 
@@ -88,10 +102,10 @@ def allowed(
     nothing = jnp.zeros_like(room)
     one = jnp.ones_like(room)
     ranges = {  # what is being written: first id, and one past the last
-        TEXT: (jnp.where(talks, CONTROLS, 0), jnp.where(talks, law.text_size, 0)),
+        TEXT: (jnp.where(talks, law.text_start, 0), jnp.where(talks, law.text_stop, 0)),
         HEIGHT: (Control.SIDE + jnp.maximum(law.height, one), Control.SIDE + tallest + 1),
         WIDTH: (Control.SIDE + jnp.maximum(law.width, one), Control.SIDE + widest + 1),
-        CODES: (nothing + law.text_size, nothing + law.text_size + law.codes),
+        CODES: (nothing + law.code_start, nothing + law.code_start + law.codes),
     }
     modes = [state.mode == mode for mode in ranges]
     start, stop = (jnp.select(modes, list(ends), 0) for ends in zip(*ranges.values(), strict=True))
@@ -99,20 +113,24 @@ def allowed(
     ends = ((state.mode == TEXT) & ~must_draw) | (state.mode == OVER)
     closes = jnp.where(state.mode == CLOSE, Control.DRAW_END, -1)
     opens = jnp.where((state.mode == TEXT) & draws, Control.DRAW_BEGIN, closes)
-    end = jnp.where(ends, Control.END, -1)
     ids = jnp.arange(size, dtype=jnp.int32)[None]
-    inside = (ids >= start[:, None]) & (ids < stop[:, None])
-    return inside | (ids == opens[:, None]) | (ids == end[:, None])
+    inside = (ids >= start[:, None]) & (ids < stop[:, None]) | (ids == opens[:, None])
+    for n in range(ENDS):
+        end = jnp.where(ends, law.ends[..., n], -1)
+        inside = inside | (ids == end[:, None])
+    return inside
 
 
-def follow(state: Grammar, chosen: Int[Array, " B"]) -> Grammar:
+def follow(state: Grammar, law: Rules, chosen: Int[Array, " B"]) -> Grammar:
     """Where each row stands after the chosen id."""
+    ended = jnp.zeros_like(chosen, bool)
+    for n in range(ENDS):
+        ended = ended | (chosen == law.ends[..., n])
     side = chosen - Control.SIDE
     left = jnp.where(state.mode == WIDTH, state.height * side, state.left)
     left = jnp.where(state.mode == CODES, left - 1, left)
-    after_text = jnp.where(
-        chosen == Control.DRAW_BEGIN, HEIGHT, jnp.where(chosen == Control.END, OVER, TEXT)
-    )
+    draws = (chosen == Control.DRAW_BEGIN) & (law.codes > 0)
+    after_text = jnp.where(draws, HEIGHT, jnp.where(ended, OVER, TEXT))
     after_codes = jnp.where(left > 0, CODES, CLOSE)
     following = [after_text, WIDTH, CODES, after_codes, TEXT, OVER]
     mode = jnp.select(

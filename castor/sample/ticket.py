@@ -11,7 +11,6 @@ import numpy as np
 
 from castor.sample.ask import News
 from castor.tokens.render import Tokens
-from castor.tokens.vocab import Control
 
 
 class Counted(NamedTuple):
@@ -24,11 +23,11 @@ class Counted(NamedTuple):
 def counted(tokens: Tokens) -> Counted:
     """The tokens of a prompt by what they stand for; a clip's frames, sound and times are video."""
     ids = tokens.ids
-    begun, ended = np.cumsum(ids == Control.VIDEO_BEGIN), np.cumsum(ids == Control.VIDEO_END)
     kinds = np.full(len(ids), "text", "<U5")
     for at, signal in tokens.signals:
         kinds[at : at + len(signal.values)] = signal.kind
-    kinds[(begun > ended) | (ids == Control.VIDEO_END)] = "video"
+    for start, stop in tokens.clips:
+        kinds[start:stop] = "video"
     names, numbers = np.unique(kinds, return_counts=True)
     return Counted(len(ids), dict(zip(names.tolist(), numbers.tolist(), strict=True)))
 

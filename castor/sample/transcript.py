@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from castor.core.content import Text
 from castor.tokens.render import Piece, Reader
-from castor.tokens.vocab import Control, Vocab
+from castor.tokens.vocab import Vocab
 
 
 class Transcript:
@@ -17,7 +17,7 @@ class Transcript:
     """
 
     def __init__(self, vocab: Vocab, *, stop: Sequence[str]) -> None:
-        self._reader, self._stop = Reader(vocab), stop
+        self._reader, self._stop, self._ends = Reader(vocab), stop, vocab.dialogue.ends
         self._held = ""
         self.ids: list[int] = []  # those that count: none after a stop string or the end
         self.ended = False  # by the model, or by a stop string
@@ -27,7 +27,7 @@ class Transcript:
         if self.ended:
             return []
         self.ids.append(i)
-        if i == Control.END:
+        if i in self._ends:
             self.ended = True
             return self._close()
         return self._show(self._reader.feed(i))

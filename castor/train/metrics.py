@@ -15,15 +15,9 @@ from jaxtyping import Float32
 
 from castor.core.batch import Batch
 from castor.core.files import write_atomic
-from castor.tokens.vocab import Control, Vocab
+from castor.tokens.control import Control
+from castor.tokens.vocab import Vocab
 from castor.train.objectives import SOURCES, Loss
-
-MODALITIES = (  # a source is called by the first of these that its documents hold
-    ("drawing", Control.DRAW_BEGIN),
-    ("video", Control.VIDEO_BEGIN),
-    ("image", Control.IMAGE_BEGIN),
-    ("audio", Control.AUDIO_BEGIN),
-)
 
 
 class Tally(NamedTuple):
@@ -41,11 +35,21 @@ def tally(batch: Batch, *, vocab: Vocab) -> Tally:
     sources = batch.sources[learned]
     lengths = vocab.byte_lengths[batch.targets[learned]]
     found: dict[int, str] = {}
-    for name, control in MODALITIES:
-        for source in np.unique(batch.sources[batch.tokens == control]).tolist():
+    for name, marks in _marks(vocab).items():
+        for source in np.unique(batch.sources[np.isin(batch.tokens, marks)]).tolist():
             found.setdefault(source, name)
     size = np.bincount(sources, lengths, minlength=SOURCES).astype(np.float32)
     return Tally(int((batch.segments > 0).sum()), int(learned.sum()), size, found)
+
+
+def _marks(vocab: Vocab) -> dict[str, list[int]]:
+    """Ids by which media are known; a source is called by the first that its documents hold."""
+    dialogue = vocab.dialogue
+    frame = [] if dialogue.clip is None else [*dialogue.clip.before, dialogue.clip.frame.slot]
+    slots = {kind: slots.slot for kind, slots in dialogue.slots.items()}
+    video = [i for i in frame if isinstance(i, int) and i not in slots.values()]
+    drawing = {"drawing": [int(Control.DRAW_BEGIN)]} if dialogue.draws else {}
+    return drawing | {"video": video} | {kind: [slot] for kind, slot in slots.items()}
 
 
 @dataclass

@@ -92,7 +92,7 @@ def test_random_walks_read_as_text_and_whole_pictures(vocab, pictures, grid):
         assert may.any(axis=1).all()
         liking = rng.random(may.shape) + 0.3 * (np.arange(vocab.size) < 64)
         said.append(np.where(may, liking, -1).argmax(axis=1).astype(np.int32))
-        state = follow(state, jnp.asarray(said[-1]))
+        state = follow(state, law, jnp.asarray(said[-1]))
     for ids in np.stack(said, axis=1).tolist():
         spoken = ids[: ids.index(Control.END)] if Control.END in ids else ids
         reader = Reader(vocab)
