@@ -225,7 +225,7 @@ def _fits(data: Any, option: Any) -> bool:
 
 
 def _built(data: dict[str, Any], classes: dict[str, type], *, place: str) -> Any:
-    kind = data.get("kind", next(iter(classes)) if len(classes) == 1 else None)
+    kind = data.get("kind", _unsaid(classes))
     if kind not in classes:
         raise ValueError(f"{place} is one of {list(classes)}; got {kind!r}")
     cls = classes[kind]
@@ -245,6 +245,12 @@ def _built(data: dict[str, Any], classes: dict[str, type], *, place: str) -> Any
     if wanting:
         raise ValueError(f"{place}: {cls.__name__} needs {wanting}, which have no default")
     return cls(**{n: _decoded(value, known[n], place=f"{place}.{n}") for n, value in given.items()})
+
+
+def _unsaid(classes: dict[str, type]) -> str | None:
+    """The class that is meant where none is named: the only one, or one that was before others."""
+    alone = [name for name in classes if len(classes) == 1 or hasattr(classes[name], "was_alone")]
+    return alone[0] if len(alone) == 1 else None
 
 
 def _wanted(annotation: Any) -> str:

@@ -108,8 +108,9 @@ class Varied:
         return self._pixels(values) if kind == "image" else self._samples(values)
 
     def signal(self, signal: Signal) -> Signal:
-        """Mel windows varied as they came out of the front end; pictures are left alone."""
-        if signal.kind != "audio":
+        """Mel windows varied as they came out of the front end; pictures and bare samples are left
+        alone."""
+        if signal.kind != "audio" or signal.values.ndim != 3:
             return signal
         return signal._replace(values=self._mel(signal.values))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from castor.interop.encoders import AROUND, Around, encoders_from
 from castor.interop.names import GEMMA, LAYER
 from castor.models.layers import EPSILON
 from castor.models.sizes import ExpertsConfig, InputsConfig, Layer, ModelConfig, Stage
@@ -90,12 +91,7 @@ FAMILIES = {
         6,
     ),
 }
-AROUND = {  # models of several signals, and the decoder within
-    "gemma3": "gemma3_text",
-    "gemma4": "gemma4_text",
-    "gemma4_unified": "gemma4_text",
-    "gemma4_unified_text": "gemma4_text",
-}
+INNER = {outer.text: outer for outer in AROUND.values()}
 ACTIVATIONS = (None, "gelu_pytorch_tanh")
 COUNTS = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads") + (
     "num_key_value_heads",
@@ -118,22 +114,23 @@ def family_of(data: Mapping[str, Any]) -> str:
         ValueError: it is none of ours.
     """
     kind = _text(data).get("model_type", data.get("model_type"))
-    kind = AROUND.get(kind, kind)
+    outer = _around(data)
+    kind = outer.decoder if outer else kind
     if kind not in FAMILIES:
-        known = ", ".join(sorted({*FAMILIES, *AROUND}))
+        known = ", ".join(sorted({*FAMILIES, *AROUND, *INNER}))
         raise ValueError(f"model_type={kind!r} is none that we read; we read {known}")
     return kind
 
 
 def config_from(data: Mapping[str, Any]) -> ModelConfig:
-    """The decoder that a config.json describes; encoders of other signals are left out.
+    """The model that a config.json describes.
 
     Raises:
         ValueError: it is of a family, or has an option, that the decoder does not know.
     """
     kind = family_of(data)
-    family = FAMILIES[kind]
-    c = {**family.defaults, **_text(data)}
+    family, outer = FAMILIES[kind], _around(data)
+    c = {**family.defaults, **(outer.defaults if outer else {}), **_text(data)}
     _refuse_odd(kind, c)
     options = dict(family.options)
     if kind in ("gemma2", "vaultgemma", "gemma3_text"):
@@ -160,7 +157,15 @@ def config_from(data: Mapping[str, Any]) -> ModelConfig:
         further=tuple(further),
         logit_cap=c.get("final_logit_softcapping") or None,
         **options,
+        **encoders_from(data),
     )
+
+
+def _around(data: Mapping[str, Any]) -> Around | None:
+    """The family of models of several signals that a config.json, or its part, names."""
+    kind = data.get("model_type", "")
+    within = _text(data).get("model_type", kind)
+    return AROUND.get(kind) or AROUND.get(within) or INNER.get(within)
 
 
 def _text(data: Mapping[str, Any]) -> Mapping[str, Any]:

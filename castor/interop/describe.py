@@ -4,16 +4,26 @@ from dataclasses import replace
 from typing import Any
 
 from castor.interop.configs import FAMILIES, FULL, LOCAL, config_from
+from castor.interop.encoders import AROUND, around, told
 from castor.models.layers import EPSILON
 from castor.models.sizes import Layer, ModelConfig
 
 
 def config_to(config: ModelConfig) -> dict[str, Any]:
-    """A config.json that describes the decoder, of the first family that can.
+    """A config.json that describes the model, by the first family that can.
 
     Raises:
         ValueError: none can.
     """
+    decoder = _decoder(config)
+    if config.image is None and config.audio is None:
+        return decoder
+    name = around(config, decoder["model_type"])
+    text = {key: value for key, value in decoder.items() if key != "architectures"}
+    return told(config, name) | {"text_config": text | {"model_type": AROUND[name].text}}
+
+
+def _decoder(config: ModelConfig) -> dict[str, Any]:
     for kind in FAMILIES:
         data = _described(config, kind)
         try:

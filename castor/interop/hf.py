@@ -18,7 +18,8 @@ from jax import Array
 from castor.core.files import folder_aside
 from castor.interop.configs import FAMILIES, config_from, family_of
 from castor.interop.describe import config_to
-from castor.interop.names import WHOLE, is_dead, plain, sources
+from castor.interop.encoders import name_in, tensors_of
+from castor.interop.names import WHOLE, Tensors, is_dead, plain, sources
 from castor.interop.tensors import Described, Place, bits, places, read_into, write_folder
 from castor.models.decoder import Model, init
 from castor.models.sizes import ModelConfig
@@ -34,25 +35,37 @@ class Weight(NamedTuple):
 
     array: Any  # or its shape
     names: list[str]
-    is_whole: bool  # it is one tensor, not a stack of them
-    is_table: bool  # it is looked up by id, and lies as it does in theirs
-
-    @property
-    def is_turned(self) -> bool:
-        """Whether its matrices lie the other way round in theirs."""
-        return not self.is_table and self.array.ndim - (not self.is_whole) > 1
+    stacked: int  # leading dimensions of ours that count tensors
+    axes: tuple[int, ...] | None  # of a tensor, in the order of ours; None = as they lie
+    shape: tuple[int, ...] | None = None  # of a tensor, where ours joins axes
 
     @property
     def theirs(self) -> tuple[int, ...]:
         """The shape of each tensor."""
-        shape = self.array.shape if self.is_whole else self.array.shape[1:]
-        return (*shape[:-2], shape[-1], shape[-2]) if self.is_turned else shape
+        ours = self.array.shape[self.stacked :]
+        if self.shape is not None or self.axes is None:
+            return self.shape or ours
+        return tuple(ours[self.axes.index(i)] for i in range(len(ours)))
+
+    def flat(self, array: np.ndarray) -> np.ndarray:
+        """An array of ours as the stack of what each tensor gives, in the order of names."""
+        return array.reshape(len(self.names), *array.shape[self.stacked :])
+
+    def ours(self, tensor: np.ndarray) -> np.ndarray:
+        """A tensor as it lies in ours."""
+        across = tensor if self.axes is None else tensor.transpose(self.axes)
+        return across.reshape(self.array.shape[self.stacked :])
+
+    def back(self, part: np.ndarray) -> np.ndarray:
+        """What lies in ours as a tensor."""
+        if self.axes is None:
+            return part
+        apart = part.reshape([self.theirs[axis] for axis in self.axes])
+        return apart.transpose(np.argsort(self.axes))
 
 
 def load_hf(folder: Path, *, dtype: str | None = None) -> tuple[Model, ModelConfig]:
-    """The decoder of a folder, and its config; in the type of the file's embedding, or another.
-
-    Encoders of pictures and sound are left out.
+    """The model of a folder, and its config; in the type of the file's embedding, or another.
 
     Raises:
         ValueError: the folder is none that we can read, and why, in one sentence.
@@ -61,12 +74,12 @@ def load_hf(folder: Path, *, dtype: str | None = None) -> tuple[Model, ModelConf
         raise ValueError(f"dtype={dtype!r} is none that weights may have: {', '.join(DTYPES)}")
     data = read_config(folder)
     try:
-        config, table = config_from(data), FAMILIES[family_of(data)].names
+        config = config_from(data)
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG}: {error}") from None
     held = {plain(name): place for name, place in places(folder).items()}
     bare = jax.eval_shape(partial(init, config), jax.random.key(0))
-    weights = _weights(bare, config, table)
+    weights = _weights(bare, config, data)
     _refuse_odd(folder, held, weights, config)
     wanted = jnp.dtype(held[WHOLE["decoder.embedding"]].dtype if dtype is None else dtype)
     leaves = [_stacked(weight, held, wanted) for weight in weights]
@@ -81,23 +94,19 @@ def save_hf(
     settings: Mapping[str, Any] | None = None,
     most_bytes: int = SHARD,
 ) -> None:
-    """Write the decoder as a folder that transformers, vLLM and llama.cpp's converter read.
+    """Write the model as a folder that transformers, vLLM and llama.cpp's converter read.
 
     `settings` are further entries of config.json, such as the ids that begin and end a text.
 
     Raises:
-        ValueError: no class of Hugging Face's has such a decoder, or the model has encoders.
+        ValueError: no class of Hugging Face's has such a decoder, or such encoders around it.
         OSError: it cannot be written; what was there before is untouched.
     """
-    if model.encoders:
-        raise ValueError(f"the encoders of {', '.join(sorted(model.encoders))} cannot be written")
     data = config_to(config)
-    table = FAMILIES[family_of(data)].names
-    before = "" if data["architectures"][0].endswith("TextModel") else "model."
     tensors = {
-        f"{before}{name}": _described(weight, group)
-        for weight in _weights(model, config, table)
-        for group, name in enumerate(weight.names)
+        name_in(data, name): _described(weight, number)
+        for weight in _weights(model, config, data)
+        for number, name in enumerate(weight.names)
     }
     dtype = np.dtype(model.decoder.embedding.dtype).name
     with folder_aside(folder) as aside:
@@ -125,13 +134,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     return data
 
 
-def _weights(tree: Any, config: ModelConfig, table: Mapping[str, str]) -> list[Weight]:
+def _weights(tree: Any, config: ModelConfig, data: Mapping[str, Any]) -> list[Weight]:
     """Every array of a model, or its shape, and where it comes from."""
+    table = FAMILIES[family_of(data)].names
+    encoders = tensors_of(config, data.get("model_type", ""))
     found = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        found.append(Weight(leaf, sources(name, config, table), name in WHOLE, "embedding" in name))
+        if name in encoders:
+            found.append(_of_encoder(leaf, encoders[name]))
+            continue
+        stacked = 0 if name in WHOLE else 1
+        count = leaf.ndim - stacked
+        turned = count > 1 and "embedding" not in name  # a table is looked up by id
+        axes = (*range(count - 2), count - 1, count - 2) if turned else None
+        found.append(Weight(leaf, sources(name, config, table), stacked, axes))
     return found
+
+
+def _of_encoder(leaf: Any, of: Tensors) -> Weight:
+    layers = leaf.shape[0] if "{}" in of.names[0] else 1
+    names = [name.format(i) for i in range(layers) for name in of.names]
+    stacked = ("{}" in of.names[0]) + (len(of.names) > 1)
+    return Weight(leaf, names, stacked, of.axes, of.shape)
 
 
 def _refuse_odd(
@@ -154,14 +179,15 @@ def _refuse_odd(
 def _stacked(weight: Weight, held: dict[str, Place], dtype: Any) -> Array:
     """A weight on the device, of the tensors of its layers."""
     out = _aligned(weight.array.shape, dtype)
-    for group, name in enumerate(weight.names):
-        place, here = held[name], out if weight.is_whole else out[group]
-        if not weight.is_turned and place.dtype == dtype:
+    parts = weight.flat(out)
+    for number, name in enumerate(weight.names):
+        place, here = held[name], parts[number, ...]
+        if weight.axes is None and place.dtype == dtype:
             read_into(place, here)
             continue
         read = np.empty(place.shape, place.dtype)
         read_into(place, read)
-        across = np.swapaxes(read, -1, -2) if weight.is_turned else read
+        across = weight.ours(read)
         if place.dtype == dtype:
             bits(here)[...] = bits(across)
         else:
@@ -176,10 +202,8 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def _described(weight: Weight, group: int) -> Described:
+def _described(weight: Weight, number: int) -> Described:
     def make() -> np.ndarray:
-        mine = np.asarray(weight.array)
-        mine = mine if weight.is_whole else mine[group]
-        return np.swapaxes(mine, -1, -2) if weight.is_turned else mine
+        return weight.back(weight.flat(np.asarray(weight.array))[number, ...])
 
     return Described(weight.theirs, np.dtype(weight.array.dtype), make)

@@ -2,8 +2,23 @@
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from castor.models.sizes import ModelConfig
+
+LINEAR = (1, 0)  # a torch Linear lies [out, in]
+
+
+class Tensors(NamedTuple):
+    """Where a weight of ours comes from: tensors that its leading dimensions stack.
+
+    In their names "{}" is the layer; several names are stacked one by one within a layer.
+    """
+
+    names: tuple[str, ...]
+    axes: tuple[int, ...] | None = None  # of theirs, in the order of ours; None = as they lie
+    shape: tuple[int, ...] | None = None  # theirs, where ours joins axes
+
 
 WHOLE = {
     "decoder.embedding": "embed_tokens.weight",
@@ -43,18 +58,22 @@ LAYER = {
 GEMMA = LAYER | {"mlp_norm": "post_attention_layernorm.weight"}
 
 PREFIXES = ("model.model.", "model."), ("language_model.model.", "language_model.")
-# What we compute, or what is there for signals that the decoder alone does not read.
-IGNORED = re.compile(
-    r"lm_head\.|.*rotary_emb\.|vision_tower\.|audio_tower\.|vision_embedder\.|embed_vision\."
-    r"|embed_audio\.|multi_modal_projector\."
-)
+TOWER, OLDER_TOWER = "vision_tower.", "vision_tower.vision_model."
+# What we compute, and the head of a SigLIP that gives one state for a picture.
+UNUSED = re.compile(r"lm_head\.|.*rotary_emb\.|.*\.position_ids$|vision_tower\.head\.")
+# What is there for signals that a model does not read.
+UNREAD = {
+    "image": re.compile(r"vision_tower\.|vision_embedder\.|embed_vision\.|multi_modal_projector\."),
+    "audio": re.compile(r"audio_tower\.|embed_audio\."),
+}
 
 
 def plain(name: str) -> str:
     """A tensor's name without what only says which class saved it."""
     for prefixes in PREFIXES:
         name = next((name[len(p) :] for p in prefixes if name.startswith(p)), name)
-    return name
+    older = name.startswith(OLDER_TOWER)
+    return TOWER + name[len(OLDER_TOWER) :] if older else name
 
 
 def sources(leaf: str, config: ModelConfig, table: Mapping[str, str]) -> list[str]:
@@ -73,8 +92,9 @@ def sources(leaf: str, config: ModelConfig, table: Mapping[str, str]) -> list[st
 
 
 def is_dead(name: str, config: ModelConfig) -> bool:
-    """Whether nothing reads the tensor of a plain name: keys of layers that read another's."""
+    """Whether nothing reads the tensor of a plain name, e.g. keys of layers that read another's."""
     found = re.fullmatch(r"layers\.(\d+)\.self_attn\.(k_proj|v_proj|k_norm)\.weight", name)
     if found and int(found[1]) < config.layers:
         return config.every_layer[int(found[1])].keys_of is not None
-    return bool(IGNORED.match(name))
+    unread = (of for kind, of in UNREAD.items() if getattr(config, kind) is None)
+    return any(of.match(name) for of in (UNUSED, *unread))

@@ -77,9 +77,11 @@ def log_mel(samples: Float32[np.ndarray, " n"], *, mels: int) -> Float32[np.ndar
 
 
 @cache
-def mel_filters(mels: int) -> Float32[np.ndarray, "bins mels"]:
+def mel_filters(
+    mels: int, *, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
+) -> Float32[np.ndarray, "bins mels"]:
     """Triangles of equal width on the HTK mel scale, unit height."""
-    edges = np.linspace(_mel(LOW_HZ), _mel(HIGH_HZ), mels + 2)
+    edges = np.linspace(_mel(low_hz), _mel(high_hz), mels + 2)
     hz = 700 * (10 ** (edges / 2595) - 1)
     bins = np.arange(FFT // 2 + 1)[:, None] * RATE / FFT
     left, centre, right = hz[None, :-2], hz[None, 1:-1], hz[None, 2:]

@@ -1,4 +1,5 @@
-"""A bidirectional transformer layer over the slots of one medium, for pictures and the codec."""
+"""A bidirectional transformer layer over the slots of one medium, for pictures and the codec; and
+attention among the many patches of large pictures."""
 
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.attention import attend
 from castor.models.layers import geglu, matrix, normed_products, product
+
+SPAN = 256  # queries at once: more scores than theirs with 4096 keys leave a core's cache
 
 
 @jax.tree_util.register_dataclass
@@ -57,3 +60,35 @@ def look_around(
 
     flat, _ = jax.lax.scan(layer, x.reshape(B * M, W), blocks)
     return flat.reshape(B, M, W)
+
+
+def attend_apart(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T N H"],
+    v: Float[Array, "B T N H"],
+    owners: Int[Array, "B T"],
+    *,
+    scale: float | None = None,
+) -> Float[Array, "B T N H"]:
+    """Attention among patches of the same owner above 0, some queries at a time.
+
+    Neither scores nor a mask of all queries are ever held.
+    """
+    B, T, N, H = q.shape
+
+    def seen(part: tuple[Array, Array]) -> Array:
+        q, mine = part
+        mask = (mine[:, :, None] == owners[:, None, :]) & (mine[:, :, None] > 0)
+        return attend(q, k, v, mask=mask, scale=scale)
+
+    if T <= SPAN:
+        return seen((q, owners))
+    parts = -(-T // SPAN)
+    wide = jnp.pad(q, ((0, 0), (0, parts * SPAN - T), (0, 0), (0, 0)))
+    whose = jnp.pad(owners, ((0, 0), (0, parts * SPAN - T)))
+    by_part = (
+        wide.reshape(B, parts, SPAN, N, H).swapaxes(0, 1),
+        whose.reshape(B, parts, SPAN).swapaxes(0, 1),
+    )
+    mixed = jax.lax.map(seen, by_part).swapaxes(0, 1)
+    return mixed.reshape(B, parts * SPAN, N, H)[:, :T]

@@ -113,7 +113,7 @@ def encode_image(
     windows = jnp.asarray(slots.values).reshape(B * M * k2, *slots.values.shape[3:])
     x = _stem(encoder.stem, (windows.astype(dtype) - 127.5) / 127.5)
     fine = jnp.arange(k2, dtype=jnp.int32)[None, None, :]
-    places = slots.places[:, :, None, :] * config.pool
+    places = jnp.asarray(slots.places)[:, :, None, :] * config.pool
     x_places = (places[..., 0] + fine % config.pool).reshape(-1)
     y_places = (places[..., 1] + fine // config.pool).reshape(-1)
     x = x + lookup(encoder.x_table, x_places) + lookup(encoder.y_table, y_places)

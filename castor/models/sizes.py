@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from castor.core.ranges import AMOUNT, COUNT, POSITIVE, SHARE, Range
+from castor.models.signals import AudioConfig, ImageConfig, Pictures, Sounds
 
-LEAST_WINDOW = 12  # pixels along a side: of fewer, a stem's second convolution makes nothing
 IDS = Range("from 1 to 2,147,483,647", lambda x: 1 <= x < 2**31)  # ids and positions are int32
-ENOUGH_MELS = Range("4 or more, since two convolutions halve them", lambda x: x >= 4)
 
 
 class Sight(NamedTuple):
@@ -99,76 +98,6 @@ class InputsConfig:
 
 
 @dataclass(frozen=True)
-class ImageConfig:
-    """How a picture becomes slots. One slot covers (patch * pool)² pixels.
-
-    Raises:
-        ValueError: a number is out of its range, the heads cannot share the width, or the windows
-            are none that the stem can read.
-    """
-
-    patch: int = 8  # pixels along a side of one patch
-    halo: int = 4  # pixels around a patch that its window also holds
-    pool: int = 1  # patches along a side that are averaged into one slot
-    stem: tuple[int, ...] = (48, 96)  # channels of the convolutions; () = encoder-free, linear
-    layers: int = 0  # bidirectional transformer layers within each picture
-    width: int = 192
-    heads: int = 3
-    side: int = 64  # most slots along one side; the x and y tables have side * pool rows
-    detail: int = 16  # pixels along a side of the picture that one slot stands for, if in bounds
-    least: int = 16  # fewest slots of one picture, however small it is
-    slots: int = 64  # most slots of one picture, unless a request asks for another budget
-    frame_slots: int = 16  # most slots of one frame of a clip
-
-    def __post_init__(self) -> None:
-        COUNT.check(self, "patch", "pool", "stem", "width", "heads", "side", "detail")
-        COUNT.check(self, "least", "slots", "frame_slots")
-        AMOUNT.check(self, "halo", "layers")
-        if self.width % self.heads:
-            raise ValueError(
-                f"ImageConfig.width={self.width} is not a multiple of heads={self.heads}"
-            )
-        if len(self.stem) not in (0, 2):
-            raise ValueError(
-                f"ImageConfig.stem={self.stem} must be the channels of two convolutions, or () "
-                "for none"
-            )
-        window = self.patch + 2 * self.halo
-        if self.stem and (window % 2 or window < LEAST_WINDOW):
-            raise ValueError(
-                f"ImageConfig: patch={self.patch} and halo={self.halo} make windows of {window} "
-                f"pixels, and stem={self.stem} reads an even number, {LEAST_WINDOW} or more; "
-                "stem=() reads any"
-            )
-
-
-@dataclass(frozen=True)
-class AudioConfig:
-    """How sound becomes slots: 16 kHz [report], log-mel, two strided convolutions, conformers.
-
-    Raises:
-        ValueError: a number is out of its range, or the heads cannot share the width.
-    """
-
-    mels: int = 64
-    channels: tuple[int, int] = (32, 64)
-    layers: int = 0  # conformer layers
-    width: int = 192
-    heads: int = 3
-    slots: int = 1500  # most slots of one stretch (at 25 slots a second, one minute)
-
-    def __post_init__(self) -> None:
-        COUNT.check(self, "channels", "width", "heads", "slots")
-        AMOUNT.check(self, "layers")
-        ENOUGH_MELS.check(self, "mels")
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"AudioConfig.width={self.width} is not a multiple of 2 * heads={2 * self.heads}: "
-                "each head turns its dimensions in pairs"
-            )
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """A decoder and the encoders that feed it. `vocab` counts text, control and code ids.
 
@@ -196,8 +125,8 @@ class ModelConfig:
     layer_scale: bool = False  # what leaves a layer is multiplied by a weight
     experts: ExpertsConfig | None = None
     inputs: InputsConfig | None = None
-    image: ImageConfig | None = None
-    audio: AudioConfig | None = None
+    image: Pictures | None = None
+    audio: Sounds | None = None
 
     def __post_init__(self) -> None:
         COUNT.check(self, "layers", "width", "hidden", "heads", "head_width", "kv_heads")
@@ -336,12 +265,15 @@ def _hearing(layers: int, width: int, heads: int) -> AudioConfig:
     )
 
 
+# From here on norms also stand after attention and the feed-forward layer [ours]: these decoders
+# are those of Hugging Face's gemma3_text and llama.cpp's gemma3.
 NANO_1 = ModelConfig(  # 1.8B [report]; shape [ours]
     layers=19,
     width=2048,
     hidden=8192,
     heads=8,
     head_width=256,
+    post_norms=True,
     image=_sight(12, 640, 10),
     audio=_hearing(12, 512, 8),
 )
@@ -351,6 +283,7 @@ NANO_2 = ModelConfig(  # 3.25B [report]; shape [ours]
     hidden=10_240,
     heads=10,
     head_width=256,
+    post_norms=True,
     image=_sight(12, 768, 12),
     audio=_hearing(12, 512, 8),
 )
@@ -360,6 +293,7 @@ PRO = ModelConfig(  # 46B, all [ours]: the report gives neither sizes nor shapes
     hidden=28_672,
     heads=56,
     head_width=128,
+    post_norms=True,
     image=_sight(27, 1152, 16),
     audio=_hearing(24, 1024, 16),
 )
@@ -369,6 +303,7 @@ ULTRA = ModelConfig(  # 544B, all [ours], after the 540B of PaLM (arXiv:2204.023
     hidden=73_728,
     heads=48,
     head_width=256,
+    post_norms=True,
     image=_sight(56, 1792, 16),
     audio=_hearing(32, 1536, 16),
 )

@@ -11,9 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from castor.core.batch import Slots
 from castor.interop.hf import load_hf, save_hf
 from castor.models.cache import empty_cache
+from castor.models.conformer import slots_of
 from castor.models.decoder import extend, logits
+from castor.models.modality import encode
+from castor.models.signals import ConformerConfig
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +110,46 @@ def test_the_library_and_we_compute_the_same_of_each_others_files(name, seed, tm
     near(theirs(again.eval(), ids), wanted)
     kind = json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"]
     assert kind == MODELS[name][0]
+
+
+@pytest.mark.parametrize(("seed", "change"), [
+    (11, {}),
+    (12, {"attention_context_left": 7, "attention_chunk_size": 3, "conv_kernel_size": 3}),
+    (13, {"attention_context_right": 2, "use_clipped_linears": False}),
+])  # fmt: skip
+def test_the_library_and_we_hear_the_same_audio(seed, change, tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    audio = {"model_type": "gemma4_audio", "hidden_size": 24, "num_hidden_layers": 3} | {
+        "num_attention_heads": 3,
+        "subsampling_conv_channels": [12, 4],
+        "output_proj_dims": 20,
+        "attention_chunk_size": 4,
+        "attention_context_left": 5,
+        **change,
+    }
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2} | {
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "vocab_size": 64,
+        "vocab_size_per_layer_input": 64,
+        "hidden_size_per_layer_input": 4,
+    }
+    config = transformers.Gemma4Config(text_config=text, audio_config=audio, vision_config=None)
+    made = transformers.Gemma4ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    made.save_pretrained(tmp_path)
+    mel = np.random.default_rng(seed).normal(size=(1, 61, 12)).astype(np.float32)
+    with torch.no_grad():
+        mask = torch.ones(1, 61, dtype=torch.bool)
+        wanted = made.model.get_audio_features(torch.tensor(mel), mask).pooler_output[0].numpy()
+    model, ours = load_hf(tmp_path)
+    assert isinstance(ours.audio, ConformerConfig)
+    signal = slots_of(mel[0], config=ours.audio)
+    M = len(signal.values)
+    ones = np.ones((1, M), np.int32)
+    slots = Slots(signal.values[None], signal.places[None], ones, ones)
+    near(np.asarray(encode(model.encoders["audio"], slots, config=ours))[0], wanted)
