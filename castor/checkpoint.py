@@ -8,37 +8,35 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import safetensors
-from jax import Array
-from safetensors.numpy import save as pack
 
 from castor.core.files import folder_aside
 from castor.core.recipe import from_json, to_json
 from castor.models.decoder import Model, init
 from castor.models.image_codec import Codec, CodecConfig, init_codec
+from castor.models.lora import Adapters, Lora, init_adapters
+from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
-from castor.tokens.vocab import Vocab
+from castor.models.stored import named, packed, unpacked
+from castor.tokens.vocab import OURS, Vocab, digest_of
 
 FORMAT = 1
 HEAD, WEIGHTS, CODEC = "config.json", "weights.safetensors", "codec.safetensors"
 VOCAB, RECIPE, STATE = "vocab.model", "recipe.json", "state"
-DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+ADAPTERS, MERGED = "adapters.safetensors", "merged"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A model and all that it takes to use it, with the place of its run that it comes from."""
 
-    model: Model  # float32
+    model: Model  # float32, or with weights that are quantised
     config: ModelConfig
     vocab: Vocab
     codec: tuple[Codec, CodecConfig] | None = None
@@ -59,16 +57,47 @@ class CodecCheckpoint:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The model that adapters were learned beside, and how."""
+
+    start: str  # its path
+    digest: str  # of its files
+    config: ModelConfig
+    lora: Lora
+
+
+@dataclass(frozen=True)
+class AdapterCheckpoint:
+    """Adapters alone, with the place of their run that they come from."""
+
+    adapters: Adapters  # float32
+    origin: Origin
+    recipe: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    loss: float | None = None
+
+
+AnyCheckpoint = Checkpoint | CodecCheckpoint | AdapterCheckpoint
+
+
+@dataclass(frozen=True)
 class VocabHead:
     """Which vocabulary the weights were trained with."""
 
     digest: str
     codes: int
+    dialogue: str = OURS
+    size: int | None = None  # None: as many ids as the vocabulary has, in whole tiles
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What makes a Vocab of the bytes of its model."""
+        return {"codes": self.codes, "dialogue": self.dialogue, "size": self.size}
 
 
 @dataclass(frozen=True)
 class Head:
-    """What `config.json` says of a model, a codec or both.
+    """What `config.json` says of a model, a codec or both, or of adapters.
 
     Raises:
         ValueError: something is missing.
@@ -81,15 +110,18 @@ class Head:
     model: ModelConfig | None = None
     vocab: VocabHead | None = None
     codec: CodecConfig | None = None
+    adapters: Origin | None = None
+    quantised: tuple[str, ...] = ()  # formats of the model's weights, e.g. "int4"
 
     def __post_init__(self) -> None:
         if (self.model is None) != (self.vocab is None):
             raise ValueError("it names a model without its vocabulary, or the other way round")
-        if self.model is None and self.codec is None:
+        if self.model is None and self.codec is None and self.adapters is None:
             raise ValueError("it names neither a model nor a codec")
         model = () if self.model is None else (WEIGHTS, VOCAB)
         codec = () if self.codec is None else (CODEC,)
-        for name in (*model, *codec, RECIPE):
+        adapters = () if self.adapters is None else (ADAPTERS,)
+        for name in (*model, *codec, *adapters, RECIPE):
             if name not in self.files:
                 raise ValueError(f"it has no digest of {name}")
 
@@ -106,7 +138,7 @@ class Keep:
             raise ValueError(f"keep.last={self.last} must be 1 or more, keep.best={self.best} 0")
 
 
-def save(run: Path, checkpoint: Checkpoint | CodecCheckpoint, *, state: Any = None) -> Path:
+def save(run: Path, checkpoint: AnyCheckpoint, *, state: Any = None) -> Path:
     """Write `run`/step_N, whole or not at all, and give its path.
 
     `state` is any tree of arrays: what a run needs, besides, to go on as if never stopped.
@@ -126,32 +158,41 @@ def place(run: Path, step: int) -> Path:
 
 def write(
     path: Path,
-    checkpoint: Checkpoint | CodecCheckpoint,
+    checkpoint: AnyCheckpoint,
     *,
     state: Any = None,
     precision: str = "float32",
 ) -> None:
     """Write a checkpoint to a directory of any name; in float16 or bfloat16 it takes half the room.
 
+    Quantised weights are written as they are.
+
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
     head: dict[str, Any] = {"castor": FORMAT, "step": checkpoint.step, "loss": checkpoint.loss}
-    codec = (
-        (checkpoint.codec, checkpoint.config)
-        if isinstance(checkpoint, CodecCheckpoint)
-        else checkpoint.codec
-    )
+    codec = None
+    if isinstance(checkpoint, CodecCheckpoint):
+        codec = checkpoint.codec, checkpoint.config
+    elif isinstance(checkpoint, Checkpoint):
+        codec = checkpoint.codec
     with folder_aside(path) as folder:
         if isinstance(checkpoint, Checkpoint):
             head["model"] = to_json(checkpoint.config)
             vocab = checkpoint.vocab
-            head["vocab"] = {"digest": vocab.digest, "codes": len(vocab.codes)}
-            (folder / WEIGHTS).write_bytes(_packed(checkpoint.model, precision))
+            size = None if vocab.dialogue.name == OURS else vocab.size
+            told = VocabHead(vocab.digest, len(vocab.codes), vocab.dialogue.name, size)
+            head["vocab"] = to_json(told)
+            if quantised := formats(checkpoint.model):
+                head["quantised"] = quantised
+            (folder / WEIGHTS).write_bytes(packed(checkpoint.model, precision))
             (folder / VOCAB).write_bytes(vocab.model)
+        if isinstance(checkpoint, AdapterCheckpoint):
+            head["adapters"] = to_json(checkpoint.origin)
+            (folder / ADAPTERS).write_bytes(packed(checkpoint.adapters, "float32"))
         if codec is not None:
             head["codec"] = to_json(codec[1])
-            (folder / CODEC).write_bytes(_packed(codec[0], precision))
+            (folder / CODEC).write_bytes(packed(codec[0], precision))
         (folder / RECIPE).write_text(_text(checkpoint.recipe))
         if state is not None:
             _write_state(folder / STATE, state)
@@ -161,8 +202,10 @@ def write(
         (folder / HEAD).write_text(_text(head))
 
 
-def load(path: Path) -> Checkpoint:
-    """The model in a checkpoint, or in the newest checkpoint of a run.
+def load(path: Path, *, dtype: str | None = "float32") -> Checkpoint:
+    """The model in a checkpoint, in the newest checkpoint of a run, or of its merged adapters.
+
+    `dtype` is of its weights, unless they are quantised; None = as they are stored.
 
     Raises:
         ValueError: there is none, or it is damaged; the reason is told and, where there is one,
@@ -170,13 +213,20 @@ def load(path: Path) -> Checkpoint:
     """
     folder, head = _opened(path)
     config, codec = head.model, head.codec
+    if head.adapters is not None:
+        if folder != path and (path / MERGED).exists():
+            return load(path / MERGED, dtype=dtype)
+        raise ValueError(
+            f"{folder} holds adapters for {head.adapters.start} and no model; its run writes one "
+            f"to {folder.parent / MERGED} when it ends"
+        )
     if config is None or head.vocab is None:
         raise ValueError(f"{folder} holds a codec but no model")
-    vocab = Vocab.load(folder / VOCAB, codes=head.vocab.codes)
+    vocab = Vocab.load(folder / VOCAB, **head.vocab.options)
     if vocab.size != config.vocab:
         raise ValueError(f"{folder}: the model has {config.vocab} ids, its vocabulary {vocab.size}")
     return Checkpoint(
-        model=_unpacked(folder / WEIGHTS, partial(init, config)),
+        model=unpacked(folder / WEIGHTS, partial(init, config), dtype=dtype),
         config=config,
         vocab=vocab,
         codec=None if codec is None else (_load_codec(folder, codec), codec),
@@ -200,6 +250,21 @@ def load_codec(path: Path) -> CodecCheckpoint:
     return CodecCheckpoint(_load_codec(folder, config), config, recipe, head.step, head.loss)
 
 
+def load_adapters(path: Path) -> AdapterCheckpoint:
+    """The adapters in a checkpoint, or in the newest checkpoint of a run.
+
+    Raises:
+        ValueError: there are none, or they are damaged, as in `load`.
+    """
+    folder, head = _opened(path)
+    origin = head.adapters
+    if origin is None:
+        raise ValueError(f"{folder} holds no adapters")
+    adapters = unpacked(folder / ADAPTERS, partial(init_adapters, origin.config, origin.lora))
+    recipe = json.loads((folder / RECIPE).read_text())
+    return AdapterCheckpoint(adapters, origin, recipe, head.step, head.loss)
+
+
 def resume[T](run: Path, *, fresh: T) -> T:
     """The state beside the weights of a run's newest checkpoint; `fresh` where there is none yet.
 
@@ -220,11 +285,11 @@ def resume[T](run: Path, *, fresh: T) -> T:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-        for name, leaf in _named(fresh).items()
+        for name, leaf in named(fresh).items()
         if leaf.size  # orbax stores no empty arrays
     }
     with ocp.StandardCheckpointer() as reader:
-        stored = _named(fresh) | reader.restore((folder / STATE).absolute(), wanted)
+        stored = named(fresh) | reader.restore((folder / STATE).absolute(), wanted)
     return jax.tree.unflatten(jax.tree.structure(fresh), list(stored.values()))
 
 
@@ -286,10 +351,10 @@ def damage(folder: Path) -> str | None:
         if not file.exists():
             return f"{name} is missing"
         if name == VOCAB and head.vocab is not None:
-            found = hashlib.sha256(file.read_bytes() + str(head.vocab.codes).encode()).hexdigest()
-            if found[:12] != head.vocab.digest:
+            found = digest_of(file.read_bytes(), **head.vocab.options)
+            if found != head.vocab.digest:
                 return (
-                    f"{name} is another vocabulary ({found[:12]}) than the one that the weights "
+                    f"{name} is another vocabulary ({found}) than the one that the weights "
                     f"were trained with ({head.vocab.digest})"
                 )
         if _digest(file) != digest:
@@ -310,50 +375,14 @@ def _opened(path: Path) -> tuple[Path, Head]:
 
 
 def _load_codec(folder: Path, config: CodecConfig) -> Codec:
-    return _unpacked(folder / CODEC, partial(init_codec, config))
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """The leaves by their paths, e.g. "decoder.blocks.0.wq"."""
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(p, simple=True, separator="."): leaf for p, leaf in paths}
-
-
-def _packed(tree: Any, precision: str) -> bytes:
-    leaves = _named(tree).items()
-    return pack({name: np.asarray(x).astype(jnp.dtype(precision)) for name, x in leaves})
-
-
-def _unpacked(file: Path, make: Callable[[Array], Any]) -> Any:
-    """The tree that `make` would make of a key, with the file's leaves, in float32."""
-    kept: list[tuple[Any, list[str]]] = []
-
-    def described(key: Array) -> dict[str, Array]:
-        tree = make(key)
-        named = _named(tree)
-        kept.append((jax.tree.structure(tree), list(named)))
-        return named
-
-    wanted = jax.eval_shape(described, jax.random.key(0))
-    stored = dict(safetensors.deserialize(file.read_bytes()))
-    odd = sorted(stored.keys() ^ wanted.keys())
-    if odd:
-        raise ValueError(f"{file} has other weights than its {HEAD} describes, e.g. {odd[0]}")
-    leaves = {}
-    for name, described_as in wanted.items():
-        array, shape = stored[name], described_as.shape
-        if tuple(array["shape"]) != shape:
-            raise ValueError(f"{file}: {name} is {tuple(array['shape'])}, its {HEAD} says {shape}")
-        flat = np.frombuffer(array["data"], DTYPES[array["dtype"]])
-        leaves[name] = jnp.asarray(flat.reshape(shape).astype(np.float32))
-    return jax.tree.unflatten(kept[0][0], [leaves[name] for name in kept[0][1]])
+    return unpacked(folder / CODEC, partial(init_codec, config))
 
 
 def _write_state(path: Path, state: Any) -> None:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as writer:
-        writer.save(path.absolute(), {n: x for n, x in _named(state).items() if x.size})
+        writer.save(path.absolute(), {n: x for n, x in named(state).items() if x.size})
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -22,8 +22,9 @@ from castor.models.attention import attend, attend_held, causal
 from castor.models.block import Block, finish, init_block, project
 from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
-from castor.models.modality import encode, init_encoders
+from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
+from castor.models.quant import dense
 from castor.models.sizes import Layer, ModelConfig, Sight, Stage
 
 Mix = Callable[[Block, Layer, Array, Any, Any], tuple[Array, Any]]
@@ -70,7 +71,8 @@ def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "
     x = embed(model, tokens, batch.media, config=config)
     segments, blocks = jnp.asarray(batch.segments), jnp.asarray(batch.blocks)
     turns = _turns(positions, config)
-    masks = {sight: causal(segments, blocks, sight=sight) for sight in _sights(config)}
+    seeing = unseeing(blocks, batch.media, config=config)
+    masks = {sight: causal(segments, seeing, sight=sight) for sight in _sights(config)}
 
     def mix(block: Block, layer: Layer, x: Array, _: None, source: Any) -> tuple[Array, Any]:
         projected = recomputed(partial(project, config=config, layer=layer))(
@@ -131,6 +133,7 @@ def extend(
     else:
         slots = blocks > 0 if packed is None else blocks[packed.rows, packed.columns][None] > 0
         x = embed(model, tokens, media or {}, config=config)
+        blocks = blocks if packed else unseeing(blocks, media or {}, config=config)
     turns = _turns(positions, config)
     masks = {sight: written(cache, valid, blocks, sight=sight) for sight in _sights(config)}
 
@@ -174,7 +177,7 @@ def logits(
 
     `cap` is `ModelConfig.logit_cap`.
     """
-    table = model.decoder.embedding
+    table = dense(model.decoder.embedding)
     flat = states.reshape(-1, states.shape[-1])
     # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, from a copy of
     # the table that takes twice as long to read.

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float, Float32, Int, PRNGKeyArray
 
 from castor.models.layers import gelu, matrix, rms_norm
+from castor.models.quant import dense, rows
 from castor.models.sizes import ModelConfig
 
 
@@ -79,15 +80,15 @@ def _routed(
 
 
 def _few(experts: Experts, x: Float[Array, "R D"], which: Int[Array, "R k"]) -> Array:
-    opened = _opened(jnp.einsum("rd,rkdf->rkf", x, experts.gate_up[which]))
-    return jnp.einsum("rkf,rkfd->rkd", opened, experts.down[which])
+    opened = _opened(jnp.einsum("rd,rkdf->rkf", x, rows(experts.gate_up, which)))
+    return jnp.einsum("rkf,rkfd->rkd", opened, rows(experts.down, which))
 
 
 def _many(experts: Experts, x: Float[Array, "R D"], which: Int[Array, "R k"]) -> Array:
     order = jnp.argsort(which.reshape(-1))
     counts = jnp.bincount(which.reshape(-1), length=experts.factors.shape[0]).astype(jnp.int32)
-    opened = _opened(jax.lax.ragged_dot(x[order // which.shape[1]], experts.gate_up, counts))
-    given = jax.lax.ragged_dot(opened, experts.down, counts)
+    opened = _opened(jax.lax.ragged_dot(x[order // which.shape[1]], dense(experts.gate_up), counts))
+    given = jax.lax.ragged_dot(opened, dense(experts.down), counts)
     return jnp.zeros_like(given).at[order].set(given).reshape(*which.shape, x.shape[1])
 
 

@@ -39,6 +39,7 @@ def mesh_of(*, data: int, model: int = 1) -> Mesh:
 
 def placement(path: str, shape: tuple[int, ...]) -> PartitionSpec:
     """The axes that cut each dimension of the array at a path such as ".decoder.embedding"."""
+    path = re.sub(r"\.(codes|scales|zeros)$", "", path)  # of a QTensor: like the weight
     for pattern, axes in TABLE:
         if re.search(pattern, path) and len(shape) >= len(axes):
             return PartitionSpec(*[None] * (len(shape) - len(axes)), *axes)

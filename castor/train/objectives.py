@@ -4,7 +4,7 @@ Logits of all positions never exist at once, and positions of weight 0 cost noth
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from jaxtyping import Float, Int, Int32, UInt8
 from castor.core.batch import Batch
 from castor.models import decoder
 from castor.models.image_codec import Codec, CodecConfig, reconstruct
-from castor.models.layers import turned
+from castor.models.layers import by_rows, turned
+from castor.models.quant import dense
 from castor.models.sizes import ModelConfig
 
 CHUNK = 512  # most positions whose logits exist at once
@@ -47,6 +48,9 @@ class Marks(NamedTuple):
     right: Float[Array, " R"]
 
 
+_Kept = tuple[Array, Array | None, Array, Array]  # for the backward pass
+
+
 def next_token(
     model: decoder.Model, batch: Batch, *, config: ModelConfig, z_loss: float = 0.0
 ) -> Loss:
@@ -58,7 +62,7 @@ def next_token(
     weights = jnp.asarray(batch.weights).reshape(-1)
     nats, marks = cross_entropy(
         states.reshape(-1, states.shape[-1]),
-        model.decoder.embedding,
+        dense(model.decoder.embedding),
         jnp.asarray(batch.targets).reshape(-1),
         weights,
         z_loss,
@@ -105,36 +109,43 @@ def cross_entropy(
 
     A `cap` holds logits below it by tanh, as `ModelConfig.logit_cap`.
 
-    The gradient with respect to states and table is computed chunk by chunk in the forward pass;
-    targets and weights have none.
+    The gradient with respect to states and, where it is learned, the table is computed chunk by
+    chunk in the forward pass; targets and weights have none.
     """
-    nats, marks, _, _ = _by_chunks(states, table, targets, weights, z_loss, cap, gradients=False)
+    nats, marks, *_ = _by_chunks(states, table, targets, weights, z_loss, cap, slopes=())
     return nats, marks
 
 
 def _forward(
-    states: Array, table: Array, targets: Array, weights: Array, z_loss: float, cap: float | None
-) -> tuple[tuple[Array, Marks], tuple[Array, Array, Array, Array]]:
+    states: Any, table: Any, targets: Any, weights: Any, z_loss: float, cap: float | None
+) -> tuple[tuple[Array, Marks], _Kept]:
     nats, marks, d_states, d_table = _by_chunks(
-        states, table, targets, weights, z_loss, cap, gradients=True
+        states.value,
+        table.value,
+        targets.value,
+        weights.value,
+        z_loss,
+        cap,
+        slopes=("states", "table") if table.perturbed else ("states",),
     )
-    return (nats, marks), (d_states, d_table.astype(table.dtype), targets, weights)
+    d_table = d_table.astype(table.value.dtype) if table.perturbed else None
+    return (nats, marks), (d_states, d_table, targets.value, weights.value)
 
 
 def _backward(
     z_loss: float,
     cap: float | None,
-    kept: tuple[Array, Array, Array, Array],
+    kept: _Kept,
     given: tuple[Array, Marks],
-) -> tuple[Array, Array, np.ndarray, Array]:
+) -> tuple[Array, Array | None, np.ndarray, Array]:
     d_states, d_table, targets, weights = kept
     scale = given[0]
     flat = np.zeros(targets.shape, jax.dtypes.float0)
-    scaled = (d_states * scale.astype(d_states.dtype), d_table * scale.astype(d_table.dtype))
-    return (*scaled, flat, jnp.zeros_like(weights))
+    d_table = None if d_table is None else d_table * scale.astype(d_table.dtype)
+    return d_states * scale.astype(d_states.dtype), d_table, flat, jnp.zeros_like(weights)
 
 
-cross_entropy.defvjp(_forward, _backward)
+cross_entropy.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _by_chunks(
@@ -145,7 +156,7 @@ def _by_chunks(
     z_loss: float,
     cap: float | None,
     *,
-    gradients: bool,
+    slopes: tuple[str, ...],
 ) -> tuple[Array, Marks, Array, Array]:
     R, D = states.shape
     chunk = min(CHUNK, R, max(LOGITS // table.shape[0] // 128 * 128, 128))
@@ -153,7 +164,7 @@ def _by_chunks(
     order = jnp.concatenate([learned_first, jnp.full((-R) % chunk, R, jnp.int32)])
     chunks = (jnp.sum(weights > 0, dtype=jnp.int32) + chunk - 1) // chunk
 
-    across = turned(table)
+    learned, across = "table" in slopes, turned(table) if "table" in slopes else table
 
     def one(i: Array, sums: tuple[Array, Marks, Array, Array]) -> tuple[Array, Marks, Array, Array]:
         nats, marks, d_states, d_table = sums
@@ -161,7 +172,10 @@ def _by_chunks(
         x = states.at[at].get(mode="fill", fill_value=0)
         target = targets.at[at].get(mode="fill", fill_value=0)
         weight = weights.at[at].get(mode="fill", fill_value=0)
-        scores = jnp.dot(x, across, preferred_element_type=jnp.float32)
+        if learned:
+            scores = jnp.dot(x, across, preferred_element_type=jnp.float32)
+        else:
+            scores = by_rows(x, across, dtype=jnp.float32)
         scores = scores if cap is None else cap * jnp.tanh(scores / cap)
         peak = scores.max(axis=-1)
         total = jax.nn.logsumexp(scores, axis=-1)
@@ -172,17 +186,18 @@ def _by_chunks(
             marks.nats.at[at].set((total - hit) * here, mode="drop"),
             marks.right.at[at].set((hit >= peak).astype(jnp.float32) * here, mode="drop"),
         )
-        if gradients:
+        if "states" in slopes:
             share = jnp.exp(scores - total[:, None]) * (1 + 2 * z_loss * total)[:, None]
             columns = jnp.arange(table.shape[0], dtype=jnp.int32)[None]
             slope = jnp.where(columns == target[:, None], share - 1, share) * weight[:, None]
             slope = slope if cap is None else slope * (1 - (scores / cap) ** 2)
             slope = slope.astype(table.dtype)
             d_states = d_states.at[at].set((slope @ table).astype(states.dtype), mode="drop")
-            d_table = d_table + jnp.dot(turned(slope), x, preferred_element_type=jnp.float32)
+            if learned:
+                d_table = d_table + jnp.dot(turned(slope), x, preferred_element_type=jnp.float32)
         return nats, marks, d_states, d_table
 
     empty = jnp.zeros(R, jnp.float32)
-    d_table = jnp.zeros(table.shape if gradients else (0, 0), jnp.float32)
+    d_table = jnp.zeros(table.shape if learned else (0, 0), jnp.float32)
     start = (jnp.float32(0), Marks(empty, empty), jnp.zeros_like(states), d_table)
     return jax.lax.fori_loop(0, chunks, one, start)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.train.objectives import Loss
 
-Objective = Callable[[Any, Any], Loss]
+Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
 
 
 @jax.tree_util.register_dataclass
@@ -61,32 +61,36 @@ def make_step(
     precision: str,
     accumulate: int = 1,
     ema: float = 0.0,
+    frozen: tuple[Any, ...] = (),
 ) -> Step:
     """The compiled step. Batches are cut into `accumulate` parts along their rows.
 
     `precision` is the type of the forward and backward pass; weights and moments stay float32.
+    `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
     """
 
-    def total(model: Any, batch: Any) -> tuple[Float[Array, ""], Loss]:
-        loss = objective(cast(model, precision), batch)
+    def total(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Float[Array, ""], Loss]:
+        loss = objective(cast(model, precision), batch, *frozen)
         return loss.nats, loss
 
-    def gradients(model: Any, batch: Any) -> tuple[Loss, Any]:
-        (_, loss), slope = jax.value_and_grad(total, has_aux=True)(model, batch)
+    def gradients(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
+        (_, loss), slope = jax.value_and_grad(total, has_aux=True)(model, batch, frozen)
         return loss, slope
 
-    def summed(model: Any, batch: Any) -> tuple[Loss, Any]:
+    def summed(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
         parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
-        shapes = jax.eval_shape(gradients, model, jax.tree.map(lambda x: x[0], parts))
+        shapes = jax.eval_shape(gradients, model, jax.tree.map(lambda x: x[0], parts), frozen)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
         def add(sums: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, sums, gradients(model, part)), None
+            return jax.tree.map(jnp.add, sums, gradients(model, part, frozen)), None
 
         return jax.lax.scan(add, zeros, parts)[0]
 
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
-        loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch)
+    def step(
+        state: TrainState, batch: Any, frozen: tuple[Any, ...]
+    ) -> tuple[TrainState, StepMetrics]:
+        loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch, frozen)
         slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
         norm = optax.tree.norm(slope)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
@@ -106,7 +110,8 @@ def make_step(
         after = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
         return after, StepMetrics(loss, norm, finite)
 
-    return lean(jax.jit(step, donate_argnums=0))
+    compiled = lean(jax.jit(step, donate_argnums=0))
+    return lambda state, batch: compiled(state, batch, frozen)
 
 
 def lean(function: Any) -> Callable[..., Any]:

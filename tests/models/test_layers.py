@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.models.layers import geglu, lookup, product, rms_norm, rotate, turned
+from castor.models.layers import by_rows, geglu, lookup, product, rms_norm, rotate, turned
 
 
 def random(*shape: int, seed: int = 0) -> jax.Array:
@@ -13,6 +13,26 @@ def random(*shape: int, seed: int = 0) -> jax.Array:
 @pytest.mark.parametrize("shape", [(64, 5), (7, 3), (128, 64), (96, 2)])
 def test_turned_is_the_transpose(shape):
     np.testing.assert_array_equal(turned(random(*shape)), random(*shape).T)
+
+
+def test_by_rows_is_a_product_with_the_transpose_that_is_not_written_out():
+    x, rows = random(6, 5), random(9, 5, seed=1)
+    np.testing.assert_allclose(by_rows(x, rows), x @ rows.T, atol=1e-5)
+    narrow = by_rows(x.astype(jnp.bfloat16), rows.astype(jnp.bfloat16), dtype=jnp.float32)
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, x @ rows.T, atol=0.1)
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [(5, 9), (9, 5)])
+def test_the_gradient_with_respect_to_one_factor_alone_is_the_same(wide, narrow):
+    x, w, slope = random(6, wide), random(wide, narrow, seed=1), random(6, narrow, seed=2)
+
+    def lost(x, w):
+        return (product(x, w) * slope).sum()
+
+    both = jax.grad(lost, (0, 1))(x, w)
+    for i in (0, 1):
+        np.testing.assert_allclose(jax.grad(lost, i)(x, w), both[i], atol=1e-5)
 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(5, 9), (9, 5)])

@@ -202,3 +202,16 @@ def test_reconstruction_is_the_squared_and_a_share_of_the_absolute_error() -> No
 
 def test_a_mixture_may_have_more_sources_than_any_recipe_names() -> None:
     assert objectives.SOURCES >= 40
+
+
+def test_a_table_that_is_not_learned_has_no_gradient_and_states_have_the_same() -> None:
+    states, *others = problem(CHUNK + 3, 8, 33, learned=0.7)
+
+    def lost(states: Any) -> jax.Array:
+        return cross_entropy(states, *others, 0.1)[0] * 3
+
+    _, (wanted, _) = both((states, *others), 0.1)[0]
+    np.testing.assert_array_equal(jax.jit(jax.grad(lost))(states), wanted)
+    assert "f32[33,8] = dot_general" not in str(jax.make_jaxpr(jax.grad(lost))(states))
+    both_slopes = jax.grad(lambda s, t: cross_entropy(s, t, *others[1:], 0.1)[0], (0, 1))
+    assert "f32[33,8] = dot_general" in str(jax.make_jaxpr(both_slopes)(states, others[0]))

@@ -153,3 +153,19 @@ def test_a_lean_function_is_compiled_once_for_each_shape() -> None:
     for size in (3, 5, 3, 5):
         np.testing.assert_array_equal(double(np.ones(size, np.float32)), np.full(size, 2.0))
     assert traced == [(3,), (5,)]
+
+
+def test_what_is_frozen_is_read_and_stays_as_it_is() -> None:
+    def shifted(weights: dict[str, jax.Array], batch: jax.Array, frozen: jax.Array) -> Loss:
+        return bowl({"w": weights["w"] + frozen}, batch)
+
+    transform = AdamW(peak_lr=0.1, schedule=CONSTANT).transform(10)
+    frozen = jnp.full((1, 24), 2.0)
+    for accumulate in (1, 2):
+        step = make_step(
+            shifted, transform, precision="float32", accumulate=accumulate, frozen=(frozen,)
+        )
+        state = start({"w": jnp.zeros((1, 24))}, transform, key=jax.random.key(0), ema=0.0)
+        state, told = step(state, jnp.ones((4, 24)))
+        assert float(told.loss.nats) > 0 and float(state.model["w"].max()) < 0
+        np.testing.assert_array_equal(frozen, np.full((1, 24), 2.0, np.float32))

@@ -1,0 +1,126 @@
+"""Learning weights that are good after rounding: the rounded model imitates the float one.
+
+Forward passes see every weight as `quantise` would give it; gradients pass the rounding as if it
+were not there. What is learned is therefore what is used, up to the precision of the passes.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from castor.core.batch import Batch
+from castor.models import decoder
+from castor.models.decoder import Model
+from castor.models.quant import INT4, ROWS, Format, chosen, dense, quantised
+from castor.models.sizes import ModelConfig
+from castor.train.objectives import CHUNK, SOURCES, Loss
+from castor.train.optim import AdamW, Cosine
+from castor.train.step import cast, make_step, start
+
+PEAK_LR = 1e-4  # of AdamW [ours], not yet tuned
+
+
+def rounded(model: Model, *, format: Format = INT4, embedding: Format | None = None) -> Model:
+    """The model with the values that its weights have once quantised, and their own gradients.
+
+    Paper: Bengio et al. 2013, arXiv:1308.3432 (straight-through); Jacob et al. 2017,
+    arXiv:1712.05877, for training so.
+    """
+
+    def through(path: tuple[Any, ...], w: Array) -> Array:
+        kind = chosen(path, w)
+        if kind is None:
+            return w
+        by_row = kind == ROWS
+        still = jax.lax.stop_gradient(w)
+        made = quantised(still, format=embedding or format if by_row else format, by_row=by_row)
+        return w + (dense(made) - still)
+
+    return jax.tree_util.tree_map_with_path(through, model)
+
+
+def imitation(
+    model: Model,
+    batch: Batch,
+    teacher: Model,
+    *,
+    config: ModelConfig,
+    precision: str = "float32",
+    format: Format = INT4,
+    embedding: Format | None = None,
+) -> Loss:
+    """How far the rounded model's next ids are from the teacher's, in nats, where ids are learned.
+
+    Paper: Hinton et al. 2015, arXiv:1503.02531.
+    """
+    student = cast(rounded(model, format=format, embedding=embedding), precision)
+    teacher = cast(teacher, precision)
+    weights = jnp.asarray(batch.weights).reshape(-1)
+    mine, theirs = (_flat(one, batch, config) for one in (student, teacher))
+    apart = _divergence(student, teacher, mine, theirs, weights, cap=config.logit_cap)
+    zeros = jnp.zeros(SOURCES, jnp.float32)
+    return Loss(apart, weights.sum(), zeros, zeros, zeros)
+
+
+def _flat(model: Model, batch: Batch, config: ModelConfig) -> Float[Array, "R D"]:
+    return decoder.hidden(model, batch, config=config).reshape(-1, config.width)
+
+
+def _divergence(
+    student: Model, teacher: Model, mine: Array, theirs: Array, weights: Array, *, cap: float | None
+) -> Float[Array, ""]:
+    """Kullback-Leibler from teacher to student, chunk by chunk: never are all logits held."""
+
+    @jax.checkpoint
+    def one(total: Array, given: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        ours, aims, weigh = given
+        told = jax.nn.log_softmax(decoder.logits(teacher, aims, cap=cap))
+        said = jax.nn.log_softmax(decoder.logits(student, ours, cap=cap))
+        return total + jnp.sum(weigh * jnp.sum(jnp.exp(told) * (told - said), axis=-1)), None
+
+    chunk = min(CHUNK, len(weights))
+    short = -len(weights) % chunk
+    parts = [
+        jnp.pad(x, ((0, short), *((0, 0),) * (x.ndim - 1))).reshape(-1, chunk, *x.shape[1:])
+        for x in (mine, jax.lax.stop_gradient(theirs), weights)
+    ]
+    return jax.lax.scan(one, jnp.float32(0), tuple(parts))[0]
+
+
+def tuned(
+    model: Model,
+    batches: Iterable[Batch],
+    *,
+    config: ModelConfig,
+    steps: int,
+    begin: Model | None = None,
+    peak_lr: float = PEAK_LR,
+    format: Format = INT4,
+    embedding: Format | None = None,
+    report: Callable[[int, float], None] = lambda done, nats: None,
+) -> Model:
+    """Float weights to be quantised, after that many steps of imitating the model.
+
+    They `begin` as other weights than the model's own where those are better once rounded.
+    `report` hears how many steps are done and the last one's loss, in nats per learned id.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    objective = partial(imitation, config=config, format=format, embedding=embedding)
+    transform = AdamW(peak_lr, decay=0.0, schedule=Cosine(floor=0.02)).transform(steps)
+    own = jax.tree.map(jnp.array, model if begin is None else begin)  # the step takes them over
+    state = start(own, transform, key=jax.random.key(0), ema=0.0)
+    step = make_step(objective, transform, precision="float32", frozen=(model,))
+    for done, batch in enumerate(batches, start=1):
+        state, metrics = step(state, batch)
+        nats = float(metrics.loss.nats / jnp.maximum(metrics.loss.count, 1e-6))
+        if not bool(metrics.finite):
+            raise ValueError(f"step {done} of --qat gave a loss that is not finite")
+        report(done, nats)
+    return state.model
