@@ -57,7 +57,8 @@ def test_the_source_and_the_benchmark_of_the_page_work(
 
 def test_the_command_of_the_page_learns_from_a_folder_of_ones_own() -> None:
     page = (DOCS / "data.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^castor (train .*?)^```", page, re.DOTALL | re.MULTILINE)
-    given = parser().parse_args(shlex.split(command.replace("\\\n", "")))
-    recipe = chosen(given.recipe, given.set)
+    found = re.findall(r"^castor (train .*?)$\n^(?:```|castor)", page, re.DOTALL | re.MULTILINE)
+    tune, train = (parser().parse_args(shlex.split(x.replace("\\\n", ""))) for x in found)
+    assert (tune.recipe, tune.start) == ("finetune", "MODEL")
+    recipe = chosen(train.recipe, train.set)
     assert (recipe.name, recipe.mixture.parts) == ("mine", (Part(Jsonl("mine"), 1.0),))

@@ -18,10 +18,11 @@ from castor.core.recipe import flat, from_json
 from castor.data.sources import RESEARCH, licence
 from castor.evals.report import from_json as outcomes_of
 from castor.evals.report import markdown
+from castor.models.lora import Lora
 from castor.recipes import RECIPES
 from castor.train.loop import METRICS
 from castor.train.metrics import read
-from castor.train.recipe import FREE, CodecRecipe, Recipe, name_of
+from castor.train.recipe import FREE, CodecRecipe, FineTune, Recipe, name_of
 
 NAME = "README.md"
 BEGIN, END = "<!-- results: begin (castor export) -->", "<!-- results: end -->"
@@ -32,6 +33,12 @@ It shows every part of Castor at work at a size that a laptop runs with ease: qu
 of its sources, in their wordings. It knows nothing of the world beyond them, it is no assistant,
 it was not made safe, and what it says outside of its tasks means nothing. Names of emoji that show
 people carry the choices of those who named them."""
+TUNED = """\
+## What it is good for, and what not
+
+Nothing was measured beyond what stands here. What the model that it began with may be used for, it
+may be used for too, and no more; learning from documents may have cost it what it knew before, and
+what kept it safe."""
 
 
 def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
@@ -41,11 +48,12 @@ def card(found: Checkpoint, *, run: Path, scores: Path | None) -> str:
     Raises:
         ValueError: the checkpoint is not from a recipe, or the scores are not such a file.
     """
-    recipe = from_json(Recipe, found.recipe)
+    recipe = from_json(FineTune if "tuning" in found.recipe else Recipe, found.recipe)
     sections = [_model(found, recipe), _training(recipe, run), _sources(recipe)]
     if scores is not None:
         sections.append(_scores(scores, run))
-    return "\n\n".join([*sections, LIMITS]) + "\n"
+    limits = TUNED if isinstance(recipe, FineTune) else LIMITS
+    return "\n\n".join([*sections, limits]) + "\n"
 
 
 def filled(page: str, text: str) -> str:
@@ -58,22 +66,28 @@ def filled(page: str, text: str) -> str:
     return f"{before}{BEGIN}{results.split(END)[0]}{END}{after.split(END)[1]}"
 
 
-def _model(found: Checkpoint, recipe: Recipe) -> str:
+def _model(found: Checkpoint, recipe: Recipe | FineTune) -> str:
     weights = _count(found.model)
     config = found.config
     says = "text" if found.codec is None else "text and pictures"
     drawn = "" if found.codec is None else f", and {_millions(_count(found.codec[0]))} of its codec"
+    reads = "pictures, sound, clips and text" if {*found.model.encoders} else "text"
     return (
         f"# {recipe.name}\n\n"
-        f"A decoder with {_millions(weights)} weights{drawn}: pictures, sound, clips and text in, "
+        f"A decoder with {_millions(weights)} weights{drawn}: {reads} in, "
         f"{says} out. {config.layers} layers of width {config.width}, {config.vocab:,} ids, "
         f"{config.context} positions."
     )
 
 
-def _training(recipe: Recipe, run: Path) -> str:
+def _training(recipe: Recipe | FineTune, run: Path) -> str:
     rows = [("recipe", f"`{recipe.name}`, digest `{name_of(recipe)}`, seed {recipe.seed}")]
-    if isinstance(recipe.codec, CodecRecipe):
+    if isinstance(recipe, FineTune):
+        learned = "all weights"
+        if isinstance(recipe.tuning, Lora):
+            learned = f"adapters of rank {recipe.tuning.rank}, added to it"
+        rows += [("began with", f"`{recipe.start}`"), ("learned", learned)]
+    elif isinstance(recipe.codec, CodecRecipe):
         steps = f"{recipe.codec.steps:,} steps of {recipe.codec.rows} pictures"
         rows.append(("codec", ", ".join(filter(None, (steps, _spent(run / "codec"))))))
     steps = f"{recipe.steps:,} steps of {recipe.rows * recipe.length:,} tokens"
@@ -82,10 +96,12 @@ def _training(recipe: Recipe, run: Path) -> str:
     return "## How it was made\n\n" + _table(("", ""), rows)
 
 
-def _again(recipe: Recipe) -> str:
+def _again(recipe: Recipe | FineTune) -> str:
     """What `castor train` is told: the recipe's name and what was set, or the file beside the card
     if that does not say it all."""
     plain = RECIPES.get(recipe.name)
+    if isinstance(recipe, FineTune):
+        return "recipe.json"
     now, then = flat(plain, leave_out=FREE), flat(recipe, leave_out=FREE)
     if now.keys() != then.keys():
         return "recipe.json"
@@ -100,7 +116,7 @@ def _text(value: Any) -> str:
     return shlex.quote(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
-def _sources(recipe: Recipe) -> str:
+def _sources(recipe: Recipe | FineTune) -> str:
     """What each part's share was, on average over the stages of the run."""
     shares, begun = np.zeros(len(recipe.mixture.parts)), 0
     for end, held, _ in recipe.mixture.spans(recipe.steps):

@@ -51,9 +51,11 @@ def show(arguments: argparse.Namespace) -> None:
     from castor.data.show import page
     from castor.models.modality import perceive
     from castor.train.prepare import vocabulary
-    from castor.train.recipe import CodecRecipe
+    from castor.train.recipe import CodecRecipe, FineTune
 
     recipe = chosen(arguments.recipe, arguments.set)
+    if isinstance(recipe, FineTune):
+        raise ValueError(f"{recipe.name} goes on from a model; name a recipe that begins with none")
     if isinstance(recipe, CodecRecipe):
         raise ValueError(f"{recipe.name} learns from pictures alone; name the recipe of a model")
 

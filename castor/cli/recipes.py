@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import castor.models.sizes
-from castor.core.recipe import from_json, override
+from castor.core.recipe import override
 from castor.models.sizes import ModelConfig
 from castor.recipes import RECIPES
-from castor.train.recipe import CodecRecipe, Recipe
+from castor.train.recipe import AnyRecipe, recipe_from
 
 
 def sizes() -> dict[str, ModelConfig]:
@@ -17,19 +17,19 @@ def sizes() -> dict[str, ModelConfig]:
     return {name: value for name, value in named if isinstance(value, ModelConfig)}
 
 
-def chosen(name: str, changes: Sequence[str] = ()) -> Recipe | CodecRecipe:
+def chosen(name: str, changes: Sequence[str] = ()) -> AnyRecipe:
     """The recipe of that name, or in that recipe.json, run or checkpoint, as changed.
 
     Raises:
         ValueError: there is no such recipe, or a change does not fit it.
     """
-    recipe = RECIPES[name] if name in RECIPES else _stored(Path(name))
+    recipe: AnyRecipe = RECIPES[name] if name in RECIPES else _stored(Path(name))
     for change in changes:
         recipe = override(recipe, change)
     return recipe
 
 
-def _stored(path: Path) -> Recipe | CodecRecipe:
+def _stored(path: Path) -> AnyRecipe:
     file = path / "recipe.json" if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"there is no recipe {str(path)!r}; there is {', '.join(RECIPES)}")
@@ -39,5 +39,4 @@ def _stored(path: Path) -> Recipe | CodecRecipe:
         raise ValueError(f"{file} is no JSON ({error})") from None
     if not isinstance(data, dict):
         raise ValueError(f"{file} holds no recipe: that is a JSON object, not {data!r:.40}")
-    kind = Recipe if "length" in data else CodecRecipe
-    return from_json(kind, data)
+    return recipe_from(data)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from castor.data.mixture import Mixture
     from castor.models.image_codec import CodecConfig
     from castor.models.sizes import ModelConfig
-    from castor.train.recipe import CodecRecipe, Recipe
+    from castor.train.recipe import AnyRecipe
 
 MORE = """\
 WHAT is a recipe (tiny, demo, codec), a size (TINY, MINI, DEMO, NANO_1), a recipe.json, a run or a
@@ -60,17 +60,16 @@ def run(arguments: argparse.Namespace) -> None:
         show_recipe(chosen(what, arguments.set), **how)
 
 
-def show_recipe(
-    recipe: "Recipe | CodecRecipe", *, tree: bool, mesh: tuple[int, int] | None
-) -> None:
+def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: tuple[int, int] | None) -> None:
     """Values, mixture and weights; a model's codec is told in a line."""
     from castor.cli.screen import in_words
-    from castor.train.recipe import CodecRecipe, Recipe, name_of
+    from castor.train.recipe import CodecRecipe, FineTune, Recipe, name_of
 
     show_values(recipe, leave_out=("mixture.", "codec."))
     show_mixture(recipe.mixture)
-    show_weights(recipe.model, tree=tree, mesh=mesh)
-    tokens = f" of {recipe.length} tokens" if isinstance(recipe, Recipe) else " pictures"
+    if not isinstance(recipe, FineTune):
+        show_weights(recipe.model, tree=tree, mesh=mesh)
+    tokens = " pictures" if isinstance(recipe, CodecRecipe) else f" of {recipe.length} tokens"
     print(f"\n{recipe.steps:,} steps of {recipe.rows} rows{tokens}", end="")
     if isinstance(recipe, Recipe):
         print(f", {in_words(recipe.steps * recipe.rows * recipe.length)} tokens in all", end="")
@@ -79,7 +78,7 @@ def show_recipe(
     print(f"; digest {name_of(recipe)}")
 
 
-def show_field(settings: "Recipe | CodecRecipe | ModelConfig", path: str) -> None:
+def show_field(settings: "AnyRecipe | ModelConfig", path: str) -> None:
     """One part of a recipe or a size.
 
     Raises:
@@ -117,6 +116,9 @@ def show_checkpoint(folder: Path, *, tree: bool, mesh: tuple[int, int] | None) -
     from castor.checkpoint import load, load_codec
     from castor.cli.screen import in_bytes
 
+    if (folder / "adapters.safetensors").exists():
+        show_adapters(folder)
+        return
     found = load(folder) if (folder / "weights.safetensors").exists() else load_codec(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     loss = "" if found.loss is None else f", held-out loss {found.loss:.4f}"
@@ -130,6 +132,18 @@ def show_checkpoint(folder: Path, *, tree: bool, mesh: tuple[int, int] | None) -
     if (vocab := getattr(found, "vocab", None)) is not None:
         texts, codes = f"{vocab.text_size:,} text ids", f"{len(vocab.codes):,} picture codes"
         print(f"\nvocabulary {vocab.digest}: {texts}, {codes}")
+
+
+def show_adapters(folder: Path) -> None:
+    """What adapters are for, and which weights they stand beside."""
+    from castor.checkpoint import load_adapters
+
+    found = load_adapters(folder)
+    origin, count = found.origin, sum(len(pairs) for pairs in found.adapters)
+    loss = "" if found.loss is None else f", held-out loss {found.loss:.4f}"
+    print(f"{folder}: {found.recipe.get('name', 'no recipe')}, step {found.step:,}{loss}, whole")
+    print(f"adapters of {count} stacked weights of {origin.start} ({origin.digest})")
+    show_values(origin.lora)
 
 
 def show_values(settings: Any, *, leave_out: tuple[str, ...] = ()) -> None:

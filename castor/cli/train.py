@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from castor.cli import finetune
 from castor.cli.flags import Verbs, add_verb, count, data_flag, set_flag
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 MORE = """\
 A run that was stopped or killed goes on from its last checkpoint, and ends with the weights that it
 would have had. Ctrl-C and SIGTERM save first. A codec, and a model that learns from generated data
-alone, is measured at the end; the model draws a picture too."""
+alone, is measured at the end; the model draws a picture too.
+
+"""
 PROBLEMS = 200  # of each benchmark at the end of a run, or pictures
 MEASURED = {  # task of the playground: benchmark
     "shapes": "shapes",
@@ -33,14 +36,21 @@ DRAW = "Draw a red square at the top right and a pink circle at the bottom left.
 def add(verbs: Verbs) -> None:
     """The verb and its flags."""
     verb = add_verb(
-        verbs, "train", run, what="train what a recipe says, resuming by itself", more=MORE
+        verbs,
+        "train",
+        run,
+        what="train what a recipe says, resuming by itself",
+        more=MORE + finetune.EPILOG,
     )
-    verb.add_argument("recipe", metavar="RECIPE", help="tiny, demo, codec, or a run's recipe.json")
+    verb.add_argument(
+        "recipe", metavar="RECIPE", help="tiny, demo, codec, finetune, or a run's recipe.json"
+    )
     data_flag(verb)
     verb.add_argument(
         "--out", metavar="RUN", type=Path, help="where the run is kept (default: runs/RECIPE)"
     )
     set_flag(verb)
+    finetune.add_flags(verb)
     verb.add_argument(
         "--limit",
         metavar="N",
@@ -55,13 +65,21 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.cli.live import Live
     from castor.cli.recipes import chosen
     from castor.train.loop import CURVES, train
-    from castor.train.recipe import CodecRecipe
+    from castor.train.recipe import CodecRecipe, FineTune
 
-    recipe = chosen(arguments.recipe, arguments.set)
+    if arguments.recipe == finetune.NAME:
+        recipe, data = finetune.asked(arguments), finetune.folder_of(arguments)
+    else:
+        finetune.refuse(arguments)
+        recipe, data = chosen(arguments.recipe, arguments.set), arguments.data
     out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
     with _machine_noted(out, out / "codec"), Live() as live:
-        checkpoint = train(recipe, data=arguments.data, out=out, report=live.show)
+        checkpoint = train(recipe, data=data, out=out, report=live.show)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
+    if isinstance(recipe, FineTune):
+        finetune.tell(out)
+        print(f"go on with: castor chat --model {out}")
+        return
     if isinstance(recipe, CodecRecipe):
         if arguments.limit:
             measure_codec(recipe, checkpoint, data=arguments.data, limit=arguments.limit)

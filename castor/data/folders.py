@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
 from castor.core.content import Document, Media
 from castor.core.files import read_bytes
 from castor.core.media import MIMES, open_image, ppm
+from castor.core.ranges import SHARE
 from castor.core.wire import from_wire
 from castor.data.index import Record, Shelf, read_jsonl
 from castor.data.pixels import squared
@@ -32,11 +34,19 @@ class Jsonl:
 
     A line is a Document's wire JSON. `fileData` names files relative to the line's own,
     "FILE#OFFSET,LENGTH" for a slice. With `fills`, the documents are text that packing may cut
-    anywhere.
+    anywhere. Where neither a line nor a name says what is for evaluation, the share `held_out` of
+    the lines is, by a hash of each.
+
+    Raises:
+        ValueError: `held_out` is no share.
     """
 
     path: str
     fills: bool = False
+    held_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        SHARE.check(self, "held_out")
 
     @property
     def name(self) -> str:
@@ -48,16 +58,30 @@ class Jsonl:
         files = sorted(place.rglob("*.jsonl")) if place.is_dir() else [place]
         if not files:
             raise ValueError(f"{place} holds no .jsonl file")
-        lines = [line for f in files for line in _lines(f, split, named=_split_of(f, place))]
+        found = [line for f in files for line in _lines(f, named=_split_of(f, place))]
+        splits = [line.split for line in found]
+        if self.held_out and "eval" not in splits:
+            splits = _by_hash(found, self.held_out)
+        lines = [line for line, wanted in zip(found, splits, strict=True) if wanted == split]
         if not lines:
             raise ValueError(f"{place} has no line for the split {split!r}")
         return Lines(self.name, lines, fills=self.fills)
 
 
+class Line(NamedTuple):
+    """Where a line of a JSONL file begins, and what it is for."""
+
+    path: Path
+    number: int  # from 1
+    offset: int  # bytes
+    split: Split
+    hashed: int
+
+
 class Lines:
     """Lines of JSONL files; only where they stand is in memory."""
 
-    def __init__(self, name: str, lines: list[tuple[Path, int, int]], *, fills: bool) -> None:
+    def __init__(self, name: str, lines: list[Line], *, fills: bool) -> None:
         self.name, self.fills, self._lines = name, fills, lines
 
     def __len__(self) -> int:
@@ -65,7 +89,7 @@ class Lines:
 
     def document(self, i: int, rng: np.random.Generator) -> Document:
         """Raises: ValueError: the line is no document, or its media cannot be read."""
-        path, number, offset = self._lines[i]
+        path, number, offset = self._lines[i][:3]
         with path.open("rb") as file:
             file.seek(offset)
             wire = json.loads(file.readline())
@@ -262,12 +286,11 @@ def _is(path: Path, kind: str, stem: str) -> bool:
     return path.stem == stem and (mime.startswith(f"{kind}/") or moving)
 
 
-def _lines(path: Path, split: Split, *, named: Split) -> Iterator[tuple[Path, int, int]]:
-    """Where the lines of a split begin: file, line number, offset in bytes."""
-    offset, offsets = 0, []
+def _lines(path: Path, *, named: Split) -> Iterator[Line]:
+    offset, begun = 0, []
     with path.open("rb") as file:
         for line in file:
-            offsets.append(offset)
+            begun.append((offset, crc32(line.strip())))
             offset += len(line)
     for number, record in read_jsonl(path):
         found = record.get("split", named)
@@ -275,8 +298,15 @@ def _lines(path: Path, split: Split, *, named: Split) -> Iterator[tuple[Path, in
             raise ValueError(
                 f'{path}, line {number}: "split" is {found!r}; write "train", "eval" or nothing'
             )
-        if (found == "train") == (split == "train"):
-            yield path, number, offsets[number - 1]
+        start, hashed = begun[number - 1]
+        yield Line(path, number, start, "train" if found == "train" else "eval", hashed)
+
+
+def _by_hash(lines: list[Line], share: float) -> list[Split]:
+    """The split of each line; of several at least one is held out, and never all."""
+    limit = max(share * 2**32, min(line.hashed for line in lines) + 1)
+    splits: list[Split] = ["eval" if line.hashed < limit else "train" for line in lines]
+    return splits if "train" in splits else ["train"] * len(lines)
 
 
 def _beside(folder: Path, uri: str) -> bytes:

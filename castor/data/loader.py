@@ -195,7 +195,10 @@ class Loader:
                 seen.append(shown)
             return [varied.signal(p) if isinstance(p, Signal) else p for p in pieces]
 
-        return render(document, vocab=self.vocab, see=see, draw=self._draw)
+        try:
+            return render(document, vocab=self.vocab, see=see, draw=self._draw)
+        except ValueError as error:
+            raise ValueError(f"{document.origin or part.source.name}: {error}") from None
 
     def _opened(self) -> list[Source]:
         if self._sources is None:

@@ -141,7 +141,7 @@ class _Table:
         return None
 
     def place(self, row: int, piece: Piece) -> None:
-        ids, weights, signals, _ = piece.tokens
+        ids, weights, signals = piece.tokens[:3]
         start, size = self._used[row], len(ids)
         here = slice(start, start + size)
         tokens, targets, segments, positions, blocks, sources = self._ints[:, row]

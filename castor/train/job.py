@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
 
-from castor.checkpoint import Checkpoint, CodecCheckpoint, load
+from castor.checkpoint import AnyCheckpoint, Checkpoint, CodecCheckpoint, load
 from castor.core.recipe import to_json
 from castor.data.loader import Loader
 from castor.data.mixture import Mixture
@@ -30,7 +30,7 @@ from castor.train.metrics import (
 )
 from castor.train.objectives import SOURCES, Pictures, next_token, reconstruction
 from castor.train.prepare import Gallery, has_eval, pictures_of
-from castor.train.recipe import CodecRecipe, Recipe, Run, stored
+from castor.train.recipe import CodecRecipe, FineTune, Recipe, Run, stored
 from castor.train.step import Objective
 
 
@@ -63,7 +63,9 @@ class Job:
     numbers: Callable[[Sums], dict[str, Any]]
     forward: Callable[[Any], int]  # operations of a batch's forward pass, but not of its targets
     per_target: int  # and of each learned position
-    checkpoint: Callable[[Any, int, float | None], Checkpoint | CodecCheckpoint]
+    checkpoint: Callable[[Any, int, float | None], AnyCheckpoint]
+    frozen: tuple[Any, ...] = ()  # trees that the objective is given too
+    passes: int = 3  # forward passes that a step takes as long as; 2 of them are the backward one
 
 
 def model_job(
@@ -81,29 +83,7 @@ def model_job(
         ValueError: a source cannot be opened, or does not fit into the rows.
     """
     config = replace(recipe.model, vocab=vocab.size)
-    if len(recipe.mixture.parts) > SOURCES:
-        raise ValueError(f"a mixture has at most {SOURCES} parts, not {len(recipe.mixture.parts)}")
-    loader = partial(
-        Loader,
-        data=data,
-        vocab=vocab,
-        see=partial(perceive, config=config),
-        draw=book,
-        rows=recipe.rows,
-        length=recipe.length,
-        capacity=recipe.capacity,
-        seed=recipe.seed,
-    )
-    training = loader(recipe.mixture, steps=recipe.steps, workers=recipe.workers)
-
-    def held_out() -> Iterator[Any]:
-        parts = tuple(part for part in recipe.mixture.parts if has_eval(part, data))
-        if parts:
-            mixture = replace(recipe.mixture, parts=parts, stages=())
-            numbers = np.array([recipe.mixture.parts.index(part) for part in parts], np.int32)
-            measured = loader(mixture, steps=recipe.eval_batches, split="eval")
-            for batch in measured.iterate(0):
-                yield batch._replace(sources=numbers[batch.sources])
+    rows = rows_of(recipe, config=config, vocab=vocab, book=book, data=data)
 
     def checkpoint(model: Any, step: int, loss: float | None) -> Checkpoint:
         painter = None if codec is None else (codec.codec, codec.config)
@@ -115,16 +95,67 @@ def model_job(
         stage="model",
         objective=partial(next_token, config=config, z_loss=recipe.z_loss),
         begin=partial(_first_weights, recipe.start, config, vocab),
-        batches=training.iterate,
-        held_out=held_out,
+        batches=rows.training,
+        held_out=rows.held_out,
         told=partial(tally, vocab=vocab),
         numbers=partial(next_token_numbers, names=recipe.mixture.names),
-        forward=partial(
-            _flops, partial(decoder.hidden, config=config), partial(decoder.init, config)
-        ),
+        forward=forward_of(config),
         per_target=2 * config.vocab * config.width,
         checkpoint=checkpoint,
     )
+
+
+class Rows(NamedTuple):
+    """The batches of a model's run, as a Job has them."""
+
+    training: Callable[[int], Iterator[Any]]
+    held_out: Callable[[], Iterator[Any]]
+
+
+def rows_of(
+    recipe: Recipe | FineTune,
+    *,
+    config: ModelConfig,
+    vocab: Vocab,
+    book: PictureBook | None,
+    data: Path,
+) -> Rows:
+    """Packed rows of a mixture's documents.
+
+    Raises:
+        ValueError: a source cannot be opened, or does not fit into the rows.
+    """
+    mixture = recipe.mixture
+    if len(mixture.parts) > SOURCES:
+        raise ValueError(f"a mixture has at most {SOURCES} parts, not {len(mixture.parts)}")
+    loader = partial(
+        Loader,
+        data=data,
+        vocab=vocab,
+        see=partial(perceive, config=config),
+        draw=book,
+        rows=recipe.rows,
+        length=recipe.length,
+        capacity=recipe.capacity,
+        seed=recipe.seed,
+    )
+
+    def held_out() -> Iterator[Any]:
+        parts = tuple(part for part in mixture.parts if has_eval(part, data))
+        if parts:
+            numbers = np.array([mixture.parts.index(part) for part in parts], np.int32)
+            few = replace(mixture, parts=parts, stages=())
+            measured = loader(few, steps=recipe.eval_batches, split="eval")
+            for batch in measured.iterate(0):
+                yield batch._replace(sources=numbers[batch.sources])
+
+    training = loader(mixture, steps=recipe.steps, workers=recipe.workers)
+    return Rows(training.iterate, held_out)
+
+
+def forward_of(config: ModelConfig) -> Callable[[Any], int]:
+    """Operations of a model's forward pass over a batch, but not of its targets."""
+    return partial(_flops, partial(decoder.hidden, config=config), partial(decoder.init, config))
 
 
 def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:

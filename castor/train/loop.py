@@ -8,31 +8,52 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from castor.checkpoint import VOCAB, load_codec, newest, place, prune, resume, save, sweep
+from castor.checkpoint import (
+    HEAD,
+    MERGED,
+    VOCAB,
+    load_codec,
+    newest,
+    place,
+    prune,
+    resume,
+    save,
+    sweep,
+)
 from castor.core.files import write_atomic
 from castor.core.recipe import from_json, to_json
+from castor.models.lora import Lora
 from castor.train.curves import draw_curves
+from castor.train.finetune import finetune_job, merge
 from castor.train.interruption import alone, stoppable
 from castor.train.job import Job, Progress, Report, codec_job, model_job
 from castor.train.meter import Meter
 from castor.train.metrics import Log, Sums
+from castor.train.objectives import Loss
 from castor.train.prepare import picture_book, vocabulary
-from castor.train.recipe import CodecRecipe, Recipe, StoredCodec, differences, stored
+from castor.train.recipe import (
+    AnyRecipe,
+    CodecRecipe,
+    FineTune,
+    StoredCodec,
+    differences,
+    stored,
+)
 from castor.train.step import TrainState, cast, make_step, start
 
 RECIPE, METRICS, CURVES = "recipe.json", "metrics.jsonl", "curves.png"
 
 
-def train(
-    recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report: Report = lambda _: None
-) -> Path:
+def train(recipe: AnyRecipe, *, data: Path, out: Path, report: Report = lambda _: None) -> Path:
     """Do all of a run that is not done yet, and give the path of its last checkpoint.
 
     A model's run first makes its codec (in `out`/codec), its vocabulary and the codes of the
-    pictures that it learns to draw. SIGTERM and Ctrl-C save before they end the process.
+    pictures that it learns to draw. One of adapters ends with the whole model in `out`/merged, and
+    gives that. SIGTERM and Ctrl-C save before they end the process.
 
     Raises:
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
@@ -42,10 +63,17 @@ def train(
     with alone(out):
         _settle(recipe, out)
         done = place(out, recipe.steps)
-        return done if done.exists() else _fitted(recipe, data=data, out=out, report=report)
+        done = done if done.exists() else _fitted(recipe, data=data, out=out, report=report)
+        if isinstance(recipe, FineTune) and isinstance(recipe.tuning, Lora):
+            whole = out / MERGED
+            return whole if (whole / HEAD).exists() else merge(out)
+        return done
 
 
-def _fitted(recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report: Report) -> Path:
+def _fitted(recipe: AnyRecipe, *, data: Path, out: Path, report: Report) -> Path:
+    if isinstance(recipe, FineTune):
+        report(Progress("model", 0, recipe.steps))
+        return fit(finetune_job(recipe, data=data, out=out), report=report)
     if isinstance(recipe, CodecRecipe):
         report(Progress("codec", 0, recipe.steps))
         return fit(codec_job(recipe, data=data, out=out), report=report)
@@ -81,7 +109,10 @@ def fit(job: Job, *, report: Report) -> Path:
             precision=run.precision,
             accumulate=run.accumulate,
             ema=run.ema,
+            frozen=job.frozen,
         )
+        if isinstance(run, FineTune) and run.eval_every and not first:
+            _note(log, job, 0, measure(state))
         for n, batch in enumerate(meter.timed(job.batches(first)), start=first + 1):
             state, metrics = step(state, batch)
             meter.add(metrics, batch)
@@ -92,10 +123,7 @@ def fit(job: Job, *, report: Report) -> Path:
             loss = None
             if n == run.steps or (run.eval_every and n % run.eval_every == 0):
                 with meter.aside():
-                    held_out = measure(state)
-                    if held_out.steps:
-                        loss = held_out.loss
-                        log.add({"step": n, "held_out": {"loss": loss, **job.numbers(held_out)}})
+                    loss = _note(log, job, n, measure(state))
             if ends or n % run.save_every == 0:
                 with meter.aside():
                     save(out, job.checkpoint(_in_use(job, state), n, loss), state=state)
@@ -106,7 +134,15 @@ def fit(job: Job, *, report: Report) -> Path:
     return place(out, run.steps)
 
 
-def _settle(recipe: Recipe | CodecRecipe, out: Path) -> None:
+def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
+    """Log what was measured on held-out data, if there is any, and give the loss."""
+    if not held_out.steps:
+        return None
+    log.add({"step": n, "held_out": {"loss": held_out.loss, **job.numbers(held_out)}})
+    return held_out.loss
+
+
+def _settle(recipe: AnyRecipe, out: Path) -> None:
     """Write the recipe into a new run's folder; in an old one, compare.
 
     Until there is a checkpoint nothing is lost by beginning anew: a start that failed does not tie
@@ -132,12 +168,15 @@ def _in_use(job: Job, state: TrainState) -> object:
 def _measure(job: Job) -> Callable[[TrainState], Sums]:
     """A function that adds up the losses of all held-out batches."""
     batches = cache(lambda: list(job.held_out()))
-    loss = jax.jit(lambda model, batch: job.objective(cast(model, job.run.precision), batch))
+
+    @jax.jit
+    def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
+        return job.objective(cast(model, job.run.precision), batch, *frozen)
 
     def measure(state: TrainState) -> Sums:
         sums = Sums()
         for batch in batches():
-            sums.add(loss(_in_use(job, state), batch), job.told(batch))
+            sums.add(loss(_in_use(job, state), batch, job.frozen), job.told(batch))
         return sums
 
     return measure

@@ -16,7 +16,6 @@ from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally
 from castor.train.step import StepMetrics, TrainState
 
-PASSES = 3  # a backward pass takes twice the arithmetic of a forward pass
 PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
 
 
@@ -61,7 +60,7 @@ class Meter:
         norm = float(self._flight[0].gradient_norm) if self._flight else 0.0
         self._land()
         sums, spent = self._sums, time.perf_counter() - self._since
-        work = PASSES * (self._forward * sums.steps + self._job.per_target * sums.learned)
+        work = self._job.passes * (self._forward * sums.steps + self._job.per_target * sums.learned)
         self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
         line = {
             "step": n,

@@ -25,7 +25,7 @@ from castor.models.image_codec import encode_pictures
 from castor.tokens.learn import learn
 from castor.tokens.vocab import Vocab
 from castor.train.objectives import Pictures
-from castor.train.recipe import LearnVocab, Recipe, stored
+from castor.train.recipe import FineTune, LearnVocab, Recipe, stored
 
 VOCAB, BOOK = "vocab.model", "pictures_{}.npz"
 MOST = 4000  # documents of one source that a vocabulary is learned from
@@ -66,7 +66,9 @@ def texts(mixture: Mixture, data: Path, *, most: int, seed: int) -> Iterator[str
                         yield piece.text
 
 
-def picture_book(recipe: Recipe, codec: CodecCheckpoint, *, data: Path, out: Path) -> PictureBook:
+def picture_book(
+    recipe: Recipe | FineTune, codec: CodecCheckpoint, *, data: Path, out: Path
+) -> PictureBook:
     """Codes of every picture that training and held-out documents draw, made now if need be."""
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(codec.codec))
     path = out / BOOK.format(hashlib.sha256(weights).hexdigest()[:12])

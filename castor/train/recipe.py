@@ -6,18 +6,19 @@ bit. Only the fields in `FREE` may differ between a run and the recipe that resu
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import castor
 from castor.checkpoint import Keep
 from castor.core.ranges import AMOUNT, COUNT, MEMORY, Range
-from castor.core.recipe import digest, flat
+from castor.core.recipe import digest, flat, from_json
 from castor.data.mixture import Mixture
 from castor.data.pack import LEAST
 from castor.models.image_codec import CodecConfig
+from castor.models.lora import Lora
 from castor.models.sizes import ModelConfig
 from castor.tokens.learn import FEWEST
-from castor.train.optim import Muon, Optimizer
+from castor.train.optim import AdamW, Cosine, Muon, Optimizer
 
 # What is learned does not depend on these.
 FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers")
@@ -29,6 +30,7 @@ MOST_IDS = 2**20  # four times the largest vocabularies that are in use
 ROWS = Range(f"from 1 to {MOST_ROWS:,}", lambda x: 1 <= x <= MOST_ROWS)
 SEED = Range("from 0 to 4,294,967,295", lambda x: 0 <= x < 2**32)  # what a key of JAX holds
 LENGTH = Range(f"{LEAST} or more, for text to find room", lambda x: x >= LEAST)
+WORKERS = Range("from 0 to 256", lambda x: 0 <= x <= 256)
 IDS = Range(f"from {FEWEST} to {MOST_IDS:,}", lambda x: FEWEST <= x <= MOST_IDS)
 
 
@@ -138,17 +140,72 @@ class Recipe(Run):
     def __post_init__(self) -> None:
         super().__post_init__()
         LENGTH.check(self, "length")
-        AMOUNT.check(self, "capacity", "z_loss", "workers")
+        AMOUNT.check(self, "capacity", "z_loss")
+        WORKERS.check(self, "workers")
         if self.length > self.model.context:
             raise ValueError(
                 f"length={self.length} is more than model.context={self.model.context}; lower it, "
                 "or raise model.context first"
             )
-        if self.rows * self.length > MOST_TOKENS:
-            raise ValueError(
-                f"rows={self.rows} of length={self.length} are {self.rows * self.length:,} tokens "
-                f"in one batch, and {MOST_TOKENS:,} are the most; lower rows or length"
-            )
+        _check_batch(self.rows, self.length)
+
+
+@dataclass(frozen=True)
+class Full:
+    """Every weight of the model is learned: at 16 bytes of memory each, and 4 more with `ema`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune(Run):
+    """What a model that is there already learns from somebody's documents, prompts left out.
+
+    `start` is a checkpoint or run of Castor's or a folder of Hugging Face's; its shape, vocabulary
+    and picture codec are kept. With Lora its weights are held in `precision` and nothing changes
+    them. Without a `capacity` a row has the slots that the documents need.
+
+    Raises:
+        ValueError: a number is out of its range, or a batch is too long.
+    """
+
+    start: str
+    length: int = 512  # tokens of a row
+    tuning: Lora | Full = Lora()
+    optimizer: Optimizer = AdamW(peak_lr=2e-4, decay=0.0, schedule=Cosine())
+    ema: float = 0.0
+    eval_every: int = 100
+    eval_batches: int = 8
+    save_every: int = 100
+    capacity: dict[str, int] = field(default_factory=dict)
+    z_loss: float = 0.0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        LENGTH.check(self, "length")
+        AMOUNT.check(self, "capacity", "z_loss")
+        WORKERS.check(self, "workers")
+        _check_batch(self.rows, self.length)
+
+
+AnyRecipe = Recipe | CodecRecipe | FineTune
+
+
+def recipe_from(data: dict[str, Any]) -> AnyRecipe:
+    """The recipe that JSON holds, of whichever kind.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    kind = FineTune if "tuning" in data else Recipe if "length" in data else CodecRecipe
+    return from_json(kind, data)
+
+
+def _check_batch(rows: int, length: int) -> None:
+    if rows * length > MOST_TOKENS:
+        raise ValueError(
+            f"rows={rows} of length={length} are {rows * length:,} tokens "
+            f"in one batch, and {MOST_TOKENS:,} are the most; lower rows or length"
+        )
 
 
 def name_of(run: Run) -> str:

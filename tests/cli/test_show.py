@@ -116,6 +116,12 @@ def test_devices_that_share_the_weights_hold_less_each(capsys) -> None:
     assert whole / 4 <= part < whole / 2
 
 
+def test_more_devices_than_there_ever_are_are_refused(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["show", "TINY", "--mesh", "1000000x1000000"])
+    assert "'1000000x1000000' is more than 1,048,576 in all" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

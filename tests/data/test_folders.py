@@ -60,6 +60,43 @@ def test_lines_go_to_the_split_that_they_or_their_file_name(tmp_path: Path) -> N
     assert (len(train), len(evaluation)) == (1, 2)
 
 
+def test_a_share_of_lines_that_nothing_sorts_is_held_out_by_their_hash(tmp_path: Path) -> None:
+    every = [asked({"text": f"number {i}"}) for i in range(400)]
+    lines(tmp_path / "own/docs.jsonl", *every)
+    lines(tmp_path / "turned/docs.jsonl", *every[::-1])
+
+    def held(path: str, split: str) -> set[str]:
+        source = Jsonl(path, held_out=0.1).open(tmp_path, split)
+        return {str(source.document(i, RNG).turns) for i in range(len(source))}
+
+    assert 20 <= len(held("own", "eval")) <= 60
+    assert held("own", "eval") == held("turned", "eval")
+    assert not held("own", "eval") & held("own", "train")
+    assert len(held("own", "eval")) + len(held("own", "train")) == 400
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1, (1, 0)), (2, (1, 1)), (3, (2, 1))])
+def test_of_several_lines_at_least_one_is_held_out_and_never_all(
+    count: int, parts: tuple[int, int], tmp_path: Path
+) -> None:
+    lines(tmp_path / "own.jsonl", *(asked({"text": str(i)}) for i in range(count)))
+    source = Jsonl("own.jsonl", held_out=1e-9)
+    assert len(source.open(tmp_path, "train")) == parts[0]
+    if parts[1]:
+        assert len(source.open(tmp_path, "eval")) == parts[1]
+
+
+def test_what_a_line_or_a_name_says_goes_before_the_hash(tmp_path: Path) -> None:
+    lines(tmp_path / "own.jsonl", *(asked({"text": str(i)}) for i in range(9)))
+    lines(tmp_path / "said.jsonl", asked({"text": "a"}) | {"split": "dev"}, asked({"text": "b"}))
+    for held_out in (0.0, 0.9):
+        assert len(Jsonl("said.jsonl", held_out=held_out).open(tmp_path, "eval")) == 1
+    with pytest.raises(ValueError, match="has no line for the split 'eval'"):
+        Jsonl("own.jsonl").open(tmp_path, "eval")
+    with pytest.raises(ValueError, match="Jsonl.held_out=2 must be from 0 to 1"):
+        Jsonl("own.jsonl", held_out=2)
+
+
 @pytest.mark.parametrize("name", ["eval/x.jsonl", "test.jsonl", "deep/dev/x.jsonl"])
 def test_lines_without_a_split_are_for_training_unless_a_name_says_otherwise(
     name: str, tmp_path: Path
