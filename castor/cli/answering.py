@@ -8,11 +8,13 @@ from itertools import count
 from pathlib import Path
 
 import castor
-from castor.checkpoint import Checkpoint, load
+from castor.checkpoint import Checkpoint
+from castor.cli.places import located
 from castor.core.content import Call, Document, Media, Part, Text, Turn
 from castor.core.files import write_atomic
 from castor.core.media import media_from_file, open_image, open_sound, open_video
 from castor.evals.protocols import DRAWING
+from castor.interop.folder import is_published, open_model
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
 
@@ -20,24 +22,47 @@ SHIPPED = Path(castor.__file__).parent / "weights" / "demo"
 
 
 def load_engine(
-    model: Path | None, *, precision: str = "float32", context: int | None = None
+    model: Path | None,
+    *,
+    precision: str | None = None,
+    context: int | None = None,
+    most: int | None = None,
+    device: str | None = None,
+    threads: int = 0,
 ) -> tuple[Checkpoint, Engine]:
-    """A checkpoint, a run's newest one or the weights shipped with Castor, ready to answer.
+    """A checkpoint, a run's newest one, a Hugging Face folder, a model that was pulled or the
+    weights shipped with Castor, ready to answer.
 
-    `context` is another number of tokens than the model was made for: fewer, or more at its peril.
+    `precision` is of its weights: float32 unless given, but as they are stored where others
+    published them. `context` is another number of tokens than the model was made for: fewer, or
+    more at its peril; without it there are `most`, where the model was made for more.
+    `device` is one of `device.DEVICES`; None = JAX.
 
     Raises:
-        ValueError: there are none, or they are damaged.
+        ValueError: there are none, they are damaged, or the device cannot compute with them.
     """
     if model is None and not SHIPPED.exists():
         raise ValueError(
             "this copy of Castor holds no trained weights (castor/weights/demo is missing); train "
             "them with `castor train demo --data DIR --out RUN`, then pass --model RUN"
         )
-    found = load(model or SHIPPED)
-    config = found.config if context is None else replace(found.config, context=context)
+    path = located(model or SHIPPED)
+    stored = is_published(path)
+    found = open_model(path, dtype=precision or (None if stored else "float32"))
+    made_for = found.config.context
+    tokens = context or min(made_for, most or made_for)
+    config = replace(found.config, context=tokens)
+    if device is not None:
+        from castor.cli.device import on_device
+
+        return on_device(found, path, config=config, device=device, threads=threads)
+    kept = str(found.model.decoder.final_norm.dtype) if stored else "float32"
     engine = Engine(
-        found.model, config=config, vocab=found.vocab, codec=found.codec, precision=precision
+        found.model,
+        config=config,
+        vocab=found.vocab,
+        codec=found.codec,
+        precision=precision or kept,
     )
     return found, engine
 
