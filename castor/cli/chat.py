@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from castor.cli.flags import Verbs, add_verb, model_flag, sampling_flags
+from castor.cli.flags import Verbs, add_verb, device_flags, model_flag, sampling_flags
 
 if TYPE_CHECKING:
     from castor.core.content import Media
@@ -21,6 +21,7 @@ def add(verbs: Verbs) -> None:
     """The verb and its flags."""
     verb = add_verb(verbs, "chat", run, what="talk with a model in the terminal", more=MORE)
     model_flag(verb)
+    device_flags(verb)
     verb.add_argument(
         "--system", metavar="TEXT", default="", help="instructions for the whole chat"
     )
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.cli import sentence
     from castor.cli.answering import attached, document, load_engine, sampling, speak
 
-    _, model = load_engine(arguments.model)
+    _, model = load_engine(arguments.model, device=arguments.device, threads=arguments.threads)
     start = talk = document("", [], system=arguments.system)
     shown: list[Media] = []
     if sys.stdin.isatty():

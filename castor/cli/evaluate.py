@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from castor.cli.flags import Verbs, add_verb, count, count_from_one, data_flag, model_flag
+from castor.cli.flags import (
+    Verbs,
+    add_verb,
+    count,
+    count_from_one,
+    data_flag,
+    device_flags,
+    model_flag,
+)
 
 if TYPE_CHECKING:
     from castor.evals.run import Outcome
@@ -22,6 +30,7 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "eval", run, what="measure a model on held-out data", more=MORE)
     verb.add_argument("benchmarks", metavar="BENCH", nargs="*", help="names of benchmarks")
     model_flag(verb)
+    device_flags(verb)
     data_flag(verb)
     verb.add_argument(
         "--limit",
@@ -57,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     unknown = [name for name in arguments.benchmarks if name not in SUITE]
     if unknown:
         raise ValueError(f"there is no benchmark {unknown[0]!r}; there is {', '.join(SUITE)}")
-    found, engine = load_engine(arguments.model)
+    found, engine = load_engine(arguments.model, device=arguments.device, threads=arguments.threads)
     outcomes = scores(
         engine,
         arguments.benchmarks or list(SUITE),

@@ -14,6 +14,7 @@ class Layout(argparse.RawDescriptionHelpFormatter):
 
 
 Verbs = argparse._SubParsersAction  # argparse has no public name for it
+MOST_SIDE_BY_SIDE = 1 << 20  # devices of a mesh, or codes of a picture
 
 
 def add_verb(
@@ -57,7 +58,24 @@ def model_flag(verb: argparse.ArgumentParser) -> None:
         "--model",
         metavar="DIR",
         type=Path,
-        help="a checkpoint or a run of `castor train` (default: the weights shipped with Castor)",
+        help="a checkpoint or a run of `castor train`, a Hugging Face folder, or the name of a "
+        "model that `castor pull` fetched (default: the weights shipped with Castor)",
+    )
+
+
+def device_flags(verb: argparse.ArgumentParser) -> None:
+    """What computes, where it is not JAX."""
+    verb.add_argument(
+        "--device",
+        choices=("cpu-int4", "cpu-int8", "cpu-float32"),
+        help="compute with onnxruntime, with weights of so many bits (default: with JAX)",
+    )
+    verb.add_argument(
+        "--threads",
+        metavar="N",
+        type=count_from_one,
+        default=0,
+        help="of the --device (default: one for each core)",
     )
 
 
@@ -133,4 +151,6 @@ def side_by_side(text: str) -> tuple[int, int]:
     high, _, wide = text.partition("x")
     if not (high.isdecimal() and wide.isdecimal() and int(high) and int(wide)):
         raise argparse.ArgumentTypeError(f"{text!r} is not two whole numbers above 0, such as 8x8")
+    if int(high) * int(wide) > MOST_SIDE_BY_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_SIDE_BY_SIDE:,} in all")
     return int(high), int(wide)

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from castor.cli.flags import Verbs, add_verb, model_flag, sampling_flags, side_by_side
+from castor.cli.flags import Verbs, add_verb, device_flags, model_flag, sampling_flags, side_by_side
 
 MORE = """\
 Files come before the words, in the order given: pictures (PNG, JPEG, WebP, GIF, BMP), sound (WAV,
@@ -29,6 +29,7 @@ def add(verbs: Verbs) -> None:
         help="where pictures go: a .png or a folder (default: here)",
     )
     model_flag(verb)
+    device_flags(verb)
     verb.add_argument("--system", metavar="TEXT", default="", help="instructions before the prompt")
     verb.add_argument("--draw", action="store_true", help="answer with a picture and nothing else")
     verb.add_argument(
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     words = " ".join(arguments.prompt) if arguments.prompt else _standard_input(arguments.file)
     asked = document(words, arguments.file, system=arguments.system)
-    _, model = load_engine(arguments.model)
+    _, model = load_engine(arguments.model, device=arguments.device, threads=arguments.threads)
     answers = model.stream(asked, sampling(arguments, model, draw=arguments.draw))
     if arguments.json:
         reply = Document((Turn("model", tuple(answers)),))

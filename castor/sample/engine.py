@@ -6,7 +6,7 @@ number in the call, never on the rows beside it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from castor.sample.grammar import Rules, rules
 from castor.sample.rows import LEAST_LENGTH, bucket, rows_of
 from castor.sample.session import Session
 from castor.tokens.render import Codes, Piece, Tokens, render
-from castor.tokens.vocab import Control, Vocab
+from castor.tokens.vocab import Vocab
 
 ROWS = 32  # most documents in one batch
+WINDOW = 4096  # ids that a page's likelihood is measured over at once, at most
 SIP = 8  # ids between two looks at a stream
 
 
@@ -54,6 +55,24 @@ class Score:
         return self.right == self.tokens
 
 
+@runtime_checkable
+class Talk(Protocol):
+    """Prompts that were read, and their replies as they grow."""
+
+    @property
+    def over(self) -> bool:
+        """Whether no reply will say more."""
+        ...
+
+    def advance(self, steps: int) -> list[list[Piece]]:
+        """Draw up to this many more ids of every reply; what each now shows that is new."""
+        ...
+
+    def heard(self, row: int) -> tuple[tuple[int, ...], tuple[float, ...], bool, int]:
+        """A reply's ids, their log-probabilities, whether it ended, and its prompt's length."""
+        ...
+
+
 class Engine:
     """A model ready to answer. `precision` is the type that its weights are held in.
 
@@ -76,6 +95,13 @@ class Engine:
         codec: tuple[Codec, CodecConfig] | None = None,
         precision: str = "float32",
     ) -> None:
+        self._furnish(config, vocab, codec)
+        self.weights, self.shape = unrolled(weights_in(model, precision), config)
+
+    def _furnish(
+        self, config: ModelConfig, vocab: Vocab, codec: tuple[Codec, CodecConfig] | None
+    ) -> None:
+        """All that an engine has but for its weights, which may be computed with elsewhere."""
         if vocab.size != config.vocab:
             raise ValueError(
                 f"the vocabulary has {vocab.size} ids but the model was made for {config.vocab}"
@@ -86,7 +112,11 @@ class Engine:
             )
         self.config, self.vocab = config, vocab
         self.codec = None if codec is None else (weights_in(codec[0], "float32"), codec[1])
-        self.weights, self.shape = unrolled(weights_in(model, precision), config)
+
+    @property
+    def unasked(self) -> Tokens:
+        """The prompt of guidance: one that asks nothing."""
+        return self.rendered(Document((Turn("user", ()),)), open_turn="model")
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -149,7 +179,7 @@ class Engine:
         judged = []
         for document, answer in pairs:
             prompt = self.rendered(document, open_turn=next_role(document))
-            said = np.array([*self.vocab.encode(answer), Control.END], np.int32)
+            said = np.array([*self.vocab.encode(answer), self.vocab.dialogue.end], np.int32)
             ids = np.concatenate([prompt.ids, said])
             self._refuse_long(len(ids))
             learned = (np.arange(len(ids)) >= len(prompt.ids)).astype(np.float32)
@@ -161,13 +191,13 @@ class Engine:
 
         The first half context sees only what there is.
         """
-        ids = self.vocab.encode(text)
-        half = self.config.context // 2 - 1
+        ids, half = self.vocab.encode(text), min(self.config.context, WINDOW) // 2 - 1
+        opened = self.rendered(Document(()), open_turn="page").ids
         windows = []
         for start in range(0, len(ids), half):
             past, new = ids[max(0, start - half) : start], ids[start : start + half]
-            row = np.array([Control.BOS, Control.PAGE, *past, *new], np.int32)
-            learned = np.arange(len(row)) >= len(past) + 2
+            row = np.array([*opened, *past, *new], np.int32)
+            learned = np.arange(len(row)) >= len(past) + len(opened)
             windows.append(Tokens(row, learned.astype(np.float32), (), ()))
         parts = self._judge(windows, [0] * len(windows))
         return Score(
@@ -249,7 +279,7 @@ class Engine:
 
     def _session(
         self, prompts: Sequence[Tokens], sampling: Sampling, law: Rules, *, numbers: Sequence[int]
-    ) -> Session:
+    ) -> Talk:
         return Session(
             self.weights,
             prompts,
@@ -258,7 +288,7 @@ class Engine:
             sampling=sampling,
             law=law,
             numbers=numbers,
-            unasked=self.rendered(Document((Turn("user", ()),)), open_turn="model"),
+            unasked=self.unasked,
         )
 
     def law(self, sampling: Sampling) -> Rules:
@@ -301,6 +331,6 @@ def next_role(document: Document) -> Role:
     return "page" if last == "page" else "model"
 
 
-def _reply(session: Session, row: int, turn: Turn) -> Reply:
+def _reply(session: Talk, row: int, turn: Turn) -> Reply:
     ids, logprobs, ended, prompt_tokens = session.heard(row)
     return Reply(turn, ids, logprobs, "stop" if ended else "length", prompt_tokens)
