@@ -13,8 +13,9 @@ from castor.sample.decode import Drawn
 from castor.sample.engine import Engine, next_role
 from castor.sample.grammar import Rules
 from castor.sample.reading import Prompt, Reading, prompt_of
+from castor.sample.rows import room_for
 from castor.sample.session import said_most
-from castor.sample.table import Sitter, widths
+from castor.sample.table import Sitter
 from castor.sample.ticket import Ticket
 from castor.sample.transcript import Transcript
 from castor.tokens.render import Piece
@@ -94,6 +95,11 @@ class Job:
         return 0 if self.reading is None else self.reading.left
 
     @property
+    def row_room(self) -> int:
+        """Positions of its row when it is read on."""
+        return self.room if self.reading is None else self.reading.room()
+
+    @property
     def dropped(self) -> bool:
         """Whether nobody waits for it."""
         if self.ticket is not None:
@@ -105,10 +111,11 @@ class Job:
         assert self.ask is not None and self.law is not None
         sampling, told = self.ask.sampling, self.ask.alternatives
         guide = None if self.ask.constraint is None else self.ask.constraint.start()
-        sitter = Sitter(sampling, self.law, self.most, alternatives=told > 0)
+        length = len(self.prompt)
+        sitter = Sitter(sampling, self.law, length, self.most, alternatives=told > 0)
         sitter.may = None if guide is None else guide.allowed()
         if sampling.guided:
-            sitter.shadow = Sitter(sampling, self.law, self.most, leader=sitter)
+            sitter.shadow = Sitter(sampling, self.law, 0, self.most, leader=sitter)
         script = Transcript(vocab, stop=sampling.stop)
         self.candidates.append(Candidate(number, sitter, script, guide, vocab, told))
         return self.candidates[-1]
@@ -147,11 +154,6 @@ def job_to_embed(document: Document, *, engine: Engine) -> Job:
     """
     prompt = _prompt(document, engine)
     return Job(prompt, room_for(len(prompt), engine.config.context))
-
-
-def room_for(positions: int, context: int) -> int:
-    """The narrowest table that holds so many."""
-    return next(width for width in widths(context) if width >= positions)
 
 
 def resolve(future: "asyncio.Future[Any]", found: Any) -> None:

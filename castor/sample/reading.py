@@ -18,9 +18,9 @@ from castor.core.batch import Signal, Slots
 from castor.models import decoder
 from castor.models.cache import Cache, empty_cache, fitted, rows_apart, rows_joined
 from castor.models.decoder import Packed, Seen
-from castor.models.modality import encode
+from castor.models.modality import encode, is_causal
 from castor.models.sizes import ModelConfig
-from castor.sample.rows import LEAST_LENGTH, bucket
+from castor.sample.rows import LEAST_LENGTH, bucket, room_for, widths
 from castor.tokens.render import Tokens
 
 CHUNK = 64  # most ids that are read at once, but for a medium that is longer
@@ -69,7 +69,8 @@ def common(prompt: Prompt, marks: Int64[np.ndarray, " n"]) -> int:
 
 
 class Reading:
-    """One prompt on its way into a cache of `room` positions."""
+    """One prompt on its way into a row that grows to `room` positions at most, no wider than what
+    is read so far: a chunk takes the longer, the more positions it may look at."""
 
     def __init__(
         self,
@@ -81,19 +82,26 @@ class Reading:
         known: Cache | None = None,
         shared: int = 0,
     ) -> None:
-        self.model, self.config, self._prompt = model, config, prompt
+        self.model, self.config, self._prompt, self._most = model, config, prompt, room
         self._at = shared
         if known is None:
-            known = empty_row(config, room, str(model.decoder.embedding.dtype))
+            known = empty_row(config, widths(room)[0], str(model.decoder.embedding.dtype))
         lengths = jax.device_put(np.array([shared], np.int32))
-        cache = Cache(fitted(known, room=room).layers, lengths)
+        cache = Cache(fitted(known, room=min(known.room, room)).layers, lengths)
         logits = np.zeros((1, config.vocab), np.float32)
         self.read = Read(cache, logits, np.zeros((1, config.width), np.float32))
+
+    def __len__(self) -> int:
+        return len(self._prompt)
 
     @property
     def left(self) -> int:
         """Ids still to be read."""
         return len(self._prompt) - self._at
+
+    def room(self, most: int = CHUNK) -> int:
+        """Positions of its row when up to `most` further ids are read."""
+        return max(self.read.cache.room, room_for(self._stop(most), self._most))
 
     @property
     def done(self) -> Read:
@@ -114,9 +122,14 @@ class Reading:
         for number, (at, signal) in enumerate(self._prompt.tokens.signals, start=1):
             if self._at <= at < stop:
                 here = slice(at - self._at, at - self._at + len(signal.values))
-                blocks[here], slots[here] = number, True
+                blocks[here] = 0 if is_causal(signal.kind, self.config) else number
+                slots[here] = True
                 states[here] = encoded(self.model, signal, config=self.config)
         return Chunk(ids, blocks, states, slots)
+
+    def widened(self, room: int) -> Read:
+        """What was read so far, with so many positions."""
+        return self.read._replace(cache=fitted(self.read.cache, room=room))
 
     def took(self, read: Read, ids: int) -> None:
         """So many ids were read, to this end."""
@@ -142,16 +155,18 @@ class Chunk(NamedTuple):
 
 
 def advance_together(readings: Sequence[Reading], most: int) -> None:
-    """Read up to `most` further ids of each, all of one model and with as much room. Four together
-    take half the time of one after another."""
+    """Read up to `most` further ids of each, all of one model, in rows as wide as the widest's.
+    Four together take half the time of one after another."""
+    room = max(reading.room(most) for reading in readings)
     chunks = [reading.chunk(most) for reading in readings]
     first, longest = readings[0], max(len(chunk.ids) for chunk in chunks)
     if len(readings) == 1:
-        N, T, P = 1, *[min(bucket(longest, least=LEAST_LENGTH), first.read.cache.room)] * 2
+        N, T, P = 1, *[min(bucket(longest, least=LEAST_LENGTH), room)] * 2
     else:
-        N, T = TOGETHER, min(bucket(longest, least=CHUNK), first.read.cache.room)
+        N, T = TOGETHER, min(bucket(longest, least=CHUNK), room)
         P = -(-sum(len(chunk.ids) for chunk in chunks) // T) * T
-    before = [reading.read for reading in readings] + [first.read] * (N - len(readings))
+    before = [reading.widened(room) for reading in readings]
+    before += before[:1] * (N - len(readings))
     given = laid_out(chunks, rows=N, length=T, places=P)
     rows = read_on(first.model, *given, tuple(before), config=first.config)
     for reading, chunk, row in zip(readings, chunks, rows[: len(readings)], strict=True):

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32, Int32
 from castor.core.batch import Batch, Slots
 from castor.tokens.render import Tokens
 
+NARROW = 256  # positions of the narrowest row that replies grow in
 LEAST_LENGTH = 32  # shortest row that is compiled for; lengths then grow by powers of two
 
 
@@ -39,6 +40,19 @@ def bucket(count: int, *, least: int = 1) -> int:
     while size < count:
         size *= 2
     return size
+
+
+def widths(context: int) -> tuple[int, ...]:
+    """How many positions rows that grow may have, for a model of this context."""
+    found = [min(NARROW, context)]
+    while found[-1] < context:
+        found.append(min(found[-1] * 4, context))
+    return tuple(found)
+
+
+def room_for(positions: int, context: int) -> int:
+    """The fewest of these that hold so many."""
+    return next(width for width in widths(context) if width >= positions)
 
 
 def rows_of(documents: Sequence[Tokens], *, length: int) -> Rows:

@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from castor.core.content import Document, Part, Turn
+from castor.models.cache import fitted
 from castor.sample.ask import Ask, Busy, Constraint, Failed, Late, News, Token
 from castor.sample.engine import Engine, next_role
-from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve, room_for
+from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve
 from castor.sample.languages import language
 from castor.sample.prefixes import Prefixes
 from castor.sample.reading import (
@@ -36,6 +37,7 @@ from castor.sample.reading import (
     advance_together,
     prompt_of,
 )
+from castor.sample.rows import room_for
 from castor.sample.session import keys
 from castor.sample.table import Call, Table
 from castor.sample.ticket import Counted, Ticket, counted
@@ -70,7 +72,7 @@ class Desk:
         self._reading: list[Job] = []
         self._candidates: dict[int, tuple[Job, Candidate]] = {}  # by their sitter's identity
         self._pending: Call | None = None
-        self._unasked: Read | None = None
+        self._unasked: Reading | None = None
         self._told: list[tuple[Ticket, News | Exception]] = []
         self._turn = 0
         self._open = True
@@ -193,16 +195,23 @@ class Desk:
         self._admit()
         if self._reading:
             self._read_on()
-        if not self._table.sitters:
+        if not self._table.sitters or (self._pending is not None and self._table.spent):
             self._hear()
             return
-        awaited = self._table.awaited
-        call = self._table.call(hurry=bool(self._reading))
+        awaited, busy = self._table.awaited, bool(self._reading)
+        self._call(hurry=busy)
+        guided = any(candidate.guide for _, candidate in self._candidates.values())
+        if guided or (awaited and busy):
+            self._hear()
+        elif awaited and not self._table.spent:  # the first is told while the next are drawn
+            self._call(hurry=False)
+
+    def _call(self, *, hurry: bool) -> None:
+        """Draw the next ids, and take down those of the call before."""
+        call = self._table.call(hurry=hurry)
         self.tally.calls += 1
         self._hear()
         self._pending = call
-        if awaited or any(candidate.guide for _, candidate in self._candidates.values()):
-            self._hear()
 
     def _sweep(self) -> None:
         """Let go of what nobody waits for, and of what is late."""
@@ -260,12 +269,13 @@ class Desk:
         self._turn += 1
         by_left = sorted(self._reading, key=lambda job: job.left)
         first = self._reading[0] if self._turn % IN_TURN == 0 else by_left[0]
-        alike = [job for job in by_left if job is not first and job.room == first.room]
+        room = first.row_room
+        alike = [job for job in by_left if job is not first and job.row_room == room]
         jobs = [first, *alike[: TOGETHER - 1]] if len(alike) > 1 else [first]
         readings = [job.reading for job in jobs if job.reading is not None]
         long = not self._table.sitters and first.left > 2 * CHUNK  # whoever comes waits for a chunk
         advance_together(readings, CHUNK // 2 if long else CHUNK)
-        if not self._table.sitters:  # else all chunks of a long prompt stand in line at once
+        if first.left and not self._table.sitters:  # else all its chunks stand in line at once
             jax.block_until_ready(readings[0].read.logits)
         for job in jobs:
             if not job.left:
@@ -289,11 +299,13 @@ class Desk:
         candidate = job.candidate(number, vocab=self._engine.vocab)
         sitter, key = candidate.sitter, keys(candidate.sitter.sampling.seed, [number])
         self._candidates[id(sitter)] = (job, candidate)
-        self._table.sit(sitter, read, key, room=job.room)
+        self._table.sit(sitter, read, key)
         if sitter.shadow is not None:
-            self._table.sit(sitter.shadow, self._read_unasked(), key, room=job.room)
+            unasked = self._read_unasked()
+            sitter.shadow.prompt = len(unasked)
+            self._table.sit(sitter.shadow, unasked.done, key)
 
-    def _read_unasked(self) -> Read:
+    def _read_unasked(self) -> Reading:
         """A prompt that asks nothing, which guidance compares with."""
         if self._unasked is None:
             nothing = Document((Turn("user", ()),))
@@ -301,7 +313,7 @@ class Desk:
             shape, room = self._engine.shape, room_for(len(prompt) + 1, self.context)
             reading = Reading(self._engine.weights, prompt, config=shape, room=room)
             reading.advance()
-            self._unasked = reading.done
+            self._unasked = reading
         return self._unasked
 
     def _hear(self) -> None:
@@ -343,7 +355,8 @@ class Desk:
             return
         held = self._table.leave(sitter)
         marks = np.concatenate([job.prompt.marks, np.array(candidate.script.ids, np.int64)])
-        self._prefixes.keep(marks, held)
+        room = room_for(len(marks), self.context)
+        self._prefixes.keep(marks, fitted(held, room=min(room, held.room)))
         if sitter.shadow is not None:
             self._table.leave(sitter.shadow)
 

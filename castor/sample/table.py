@@ -1,8 +1,8 @@
 """The rows that are being answered, on the device: they join and leave between two calls.
 
-The table is as long as its rows need and as wide as the longest of them, out of a few lengths and
-widths, so that little is ever compiled. A call is dispatched before the one before it is looked at;
-so a row that the host ends may say a few ids that nobody hears.
+The table is as long as its rows need and as wide as the longest of them has grown, out of a few
+lengths and widths, so that little is ever compiled. A call is dispatched before the one before it
+is looked at; so a row that the host ends may say a few ids that nobody hears.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ from castor.sample.choose import Dials, Sampling, dials
 from castor.sample.decode import Drawn, How, Running, Seats, Told, run
 from castor.sample.grammar import Rules, begin, for_rows
 from castor.sample.reading import Read
+from castor.sample.rows import room_for
 
 ALONE = 8  # ids that a call draws for one row where nobody else is there
 STRIDE = 4  # and for several where nobody waits for the one after
 # With this many rows just as many are drawn between two chunks of prompts, with fewer two: the more
 # rows, the sooner some are free, and the more of the prompts that wait are read together.
 CROWD = 16  # [ours]
-NARROW = 256  # positions of the narrowest table
 
 
 @dataclass(eq=False)
@@ -38,12 +38,13 @@ class Sitter:
 
     sampling: Sampling
     law: Rules
+    prompt: int  # ids that it goes on from
     said_most: int
     alternatives: bool = False
     may: Bool[np.ndarray, " V"] | None = None  # what the host allows next, where it decides
     shadow: "Sitter | None" = None
     leader: "Sitter | None" = None
-    silent: bool = True  # nothing was drawn for it so far
+    due: int = 0  # ids that calls were made for, heard or not
 
     @property
     def plain(self) -> bool:
@@ -51,6 +52,10 @@ class Sitter:
         quiet = self.sampling.temperature == 0 and not self.sampling.penalises
         together = self.shadow or self.leader
         return quiet and not together and not self.alternatives and self.may is None
+
+    def positions(self, further: int) -> int:
+        """What its row holds at most when so many further ids are drawn."""
+        return self.prompt + min(self.due + further, self.said_most)
 
 
 class Call(NamedTuple):
@@ -66,14 +71,6 @@ def lengths(rows_most: int, *, half: bool) -> tuple[int, ...]:
     found = [2 if half else 1]
     while found[-1] < rows_most:
         found.append(min(found[-1] * 4, rows_most))
-    return tuple(found)
-
-
-def widths(context: int) -> tuple[int, ...]:
-    """How many positions a table may have, for a model of this context."""
-    found = [min(NARROW, context)]
-    while found[-1] < context:
-        found.append(min(found[-1] * 4, context))
     return tuple(found)
 
 
@@ -102,11 +99,17 @@ class Table:
     def awaited(self) -> bool:
         """Whether few sit and one has said nothing: somebody waits for a first id."""
         sat = self.sitters
-        return len(sat) < CROWD and any(sitter.silent for sitter in sat)
+        return len(sat) < CROWD and not all(sitter.due for sitter in sat)
 
-    def sit(self, sitter: Sitter, read: Read, key: Array, *, room: int) -> None:
+    @property
+    def spent(self) -> bool:
+        """Whether calls were made for all that those who sit may say."""
+        return all(sitter.due >= sitter.said_most for sitter in self.sitters)
+
+    def sit(self, sitter: Sitter, read: Read, key: Array) -> None:
         """Begin the reply to what was read."""
         self._facts = None
+        room = self._room_for(sitter.positions(1))
         if None not in self._sitters:
             self._resize(self._length(len(self._sitters) + 1))
         cache = fitted(read.cache, room=max(room, self.room))
@@ -149,7 +152,7 @@ class Table:
     def call(self, *, hurry: bool) -> Call:
         """Draw the next ids of all rows: one where the host decides; fewer in a `hurry`."""
         assert self._running is not None
-        sitters = tuple(self._sitters)
+        sitters, sat = tuple(self._sitters), self.sitters
         facts = self._facts
         if facts is None:
             dial = dials([sitter.sampling if sitter else _NOBODY for sitter in sitters])
@@ -157,22 +160,28 @@ class Table:
             facts = jax.device_put((dial, law, _seats(sitters)))  # not anew for each call
             self._facts = facts
         plain = all(sitter is None or sitter.plain for sitter in sitters)
-        bound = any(sitter is not None and sitter.may is not None for sitter in sitters)
+        bound = any(sitter.may is not None for sitter in sat)
+        steps = 1 if bound else self._stride(hurry)
+        self._running = self.widened(max(self._room_for(s.positions(steps)) for s in sat))
         self._running, drawn = run(
             self._model,
             self._running,
             *facts,
-            np.int32(1 if bound else self._stride(hurry)),
+            np.int32(steps),
             None if plain else self._told(sitters),
             config=self._config,
             how=how(plain=plain, draws=self._draws),
         )
-        for sitter in self.sitters:
-            sitter.silent = False
+        for sitter in sat:
+            sitter.due += steps
         return Call(sitters, drawn)
 
     def _length(self, rows: int) -> int:
         return next(length for length in self.lengths if length >= rows)
+
+    def _room_for(self, positions: int) -> int:
+        context = self._config.context
+        return room_for(min(positions, context), context)
 
     def _stride(self, hurry: bool) -> int:
         """Ids of a call: with many rows, several between the chunks are little to wait for; with

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from castor.core.batch import Signal
-from castor.models import audio, image
 from castor.models.cache import fitted
+from castor.models.modality import cut_picture, cut_sound
 from castor.sample.choose import Sampling
 from castor.sample.decode import painted
 from castor.sample.engine import Engine
@@ -23,14 +23,14 @@ from castor.sample.reading import (
     Read,
     Reading,
     advance_together,
+    empty_row,
     encoded,
     prompt_of,
 )
-from castor.sample.rows import LEAST_LENGTH, bucket
+from castor.sample.rows import LEAST_LENGTH, bucket, widths
 from castor.sample.session import keys
-from castor.sample.table import Sitter, Table, widths
+from castor.sample.table import Sitter, Table
 from castor.tokens.render import Tokens
-from castor.tokens.vocab import Control
 
 GREEDY, ANY = Sampling(), Sampling(temperature=1.0)
 
@@ -93,11 +93,13 @@ def _steps(engine: Engine, rows: int) -> Iterator[Step]:
 
 def _read(engine: Engine, width: int, lengths: Sequence[int]) -> Read:
     """Prompts of so many ids, read at once; the first one's row."""
+    empty = empty_row(engine.shape, width, str(engine.weights.decoder.embedding.dtype))
     readings = []
     for length in lengths:
-        ids = np.full(length, Control.USER, np.int32)
+        ids = np.full(length, engine.vocab.text.start, np.int32)
         prompt = prompt_of(Tokens(ids, np.zeros(length, np.float32), (), ()))
-        readings.append(Reading(engine.weights, prompt, config=engine.shape, room=width))
+        reading = Reading(engine.weights, prompt, config=engine.shape, room=width, known=empty)
+        readings.append(reading)
     advance_together(readings, max(lengths))
     return readings[0].done
 
@@ -129,9 +131,9 @@ def _together(engine: Engine, width: int) -> Iterator[list[int]]:
 def _fill(table: Table, engine: Engine, width: int, length: int, sampling: Sampling) -> None:
     """A table of that length: it grows to it, answers, may become wider, and empties again."""
     law, read, key = engine.law(sampling), _read(engine, width, [LEAST_LENGTH]), keys(0, [0])
-    sitters = [Sitter(sampling, law, said_most=1) for _ in range(length)]
+    sitters = [Sitter(sampling, law, width - 1, said_most=1) for _ in range(length)]
     for sitter in sitters:
-        table.sit(sitter, read, key, room=width)
+        table.sit(sitter, read, key)
     jax.block_until_ready(table.call(hurry=True).drawn)
     for wider in widths(engine.config.context):
         table.widened(wider)
@@ -143,10 +145,10 @@ def _media(engine: Engine) -> Iterator[Signal]:
     """A signal of each kind for each size that is compiled for."""
     images, sounds = engine.config.image, engine.config.audio
     if images is not None:
-        blank = image.cut(np.zeros((64, 64, 3), np.uint8), config=images)
+        blank = cut_picture(np.zeros((64, 64, 3), np.uint8), config=images)
         yield from _sizes(blank, max(images.slots, images.least))
     if sounds is not None:
-        yield from _sizes(audio.cut(np.zeros(16_000, np.float32), config=sounds), sounds.slots)
+        yield from _sizes(cut_sound(np.zeros(16_000, np.float32), config=sounds), sounds.slots)
 
 
 def _sizes(signal: Signal, most: int) -> Iterator[Signal]:

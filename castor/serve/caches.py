@@ -65,12 +65,17 @@ class Cache:
         }
 
 
-def routes(store: Store, count: Count) -> list[Route]:
+Check = Callable[[str], None]
+"""Raises Refusal if no model of that name is served."""
+
+
+def routes(store: Store, count: Count, check: Check = lambda model: None) -> list[Route]:
     """Create, get, list, update and delete."""
 
     async def created(request: Request) -> Response:
         body = await json_body(request)
-        return JSONResponse((await run_in_threadpool(create, store, body, count)).wire)
+        made = await run_in_threadpool(create, store, body, count, check)
+        return JSONResponse(made.wire)
 
     async def got(request: Request) -> Response:
         return JSONResponse((await run_in_threadpool(find, store, _named(request))).wire)
@@ -116,15 +121,17 @@ def cached(store: Store, name: str, *, model: str = "") -> dict[str, Any]:
     return json.loads(cache.payload)
 
 
-def create(store: Store, body: dict[str, Any], count: Count) -> Cache:
+def create(store: Store, body: dict[str, Any], count: Count, check: Check) -> Cache:
     """Keep the contents of a CachedContent.
 
     Raises:
-        Refusal: 400, there is nothing to keep, no model, or no time in the future.
+        Refusal: 400, there is nothing to keep, no model, or no time in the future; 404, there is
+            no such model.
     """
     model = text_field(body, "model")
     if not model:
         raise bad("* CreateCachedContentRequest.model: model is required")
+    check(model)
     kept = {name: field(body, name) for name in CONTENT if field(body, name)}
     if not kept:
         raise bad(f"A CachedContent holds one or more of {', '.join(CONTENT)}")

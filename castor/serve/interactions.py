@@ -48,6 +48,9 @@ class Memory:
 
     def keep(self, id: str, kept: Kept) -> None:
         """Remember one, and forget the oldest where there are too many."""
+        self._note(id, kept)
+
+    def _note(self, id: str, kept: Kept) -> None:
         self._kept[id] = kept
         self._bytes += kept.size
         while len(self._kept) > self._most or self._bytes > self._most_bytes:
@@ -64,11 +67,19 @@ class Memory:
             raise Refusal(404, f"Interaction {id} was not found.")
         return self._kept[id]
 
+    async def recall(self, id: str) -> Kept:
+        """The same, wherever it must be looked for.
+
+        Raises:
+            Refusal: as `find`.
+        """
+        return self.find(id)
+
     def forget(self, id: str) -> None:
         """Forget one.
 
         Raises:
-            Refusal: it is not remembered.
+            Refusal: it is not in memory.
         """
         self._bytes -= self.find(id).size
         del self._kept[id]
@@ -84,15 +95,16 @@ class StoredMemory(Memory):
         self._gone: set[str] = set()  # forgotten, while their rows are still there
 
     def keep(self, id: str, kept: Kept) -> None:
-        super().keep(id, kept)
+        self._note(id, kept)
         body = {"contents": kept.contents, "told": kept.told, "size": kept.size}
         self._writer.submit(self._store.save_interaction, id, body)
 
-    def find(self, id: str) -> Kept:
-        absent = id not in self._kept and id not in self._gone
-        if absent and (body := self._store.load_interaction(id)) is not None:
-            super().keep(id, Kept(**body))
-        return super().find(id)
+    async def recall(self, id: str) -> Kept:
+        if id not in self._kept and id not in self._gone:
+            body = await run_in_threadpool(self._store.load_interaction, id)
+            if body is not None and id not in self._kept and id not in self._gone:
+                self._note(id, Kept(**body))  # neither came nor went while its row was read
+        return self.find(id)
 
     def forget(self, id: str) -> None:
         super().forget(id)
@@ -137,7 +149,7 @@ class Interactions:
             streams, keeps = flag(wire, "stream", at=""), wire.get("store") is not False
         if not serves(model, loaded=self._desk.name, strict=self._settings.strict_models):
             raise unknown_model(request, model, "")
-        history = self._memory.find(previous).contents if previous else []
+        history = (await self._memory.recall(previous)).contents if previous else []
 
         def read() -> tuple[Wire, Wanted]:
             with refusals():
@@ -183,16 +195,17 @@ class Interactions:
         for name in ("stream", "include_input"):
             if request.query_params.get(name, "").lower() == "true":
                 raise refusal.unsupported(name)
-        return JSONResponse(self._memory.find(request.path_params["id"]).told)
+        return JSONResponse((await self._memory.recall(request.path_params["id"])).told)
 
     async def delete(self, request: Request) -> JSONResponse:
         """Forget one."""
+        await self._memory.recall(request.path_params["id"])
         self._memory.forget(request.path_params["id"])
         return JSONResponse({})
 
     async def cancel(self, request: Request) -> JSONResponse:
         """Nothing runs in the background, so nothing can be cancelled."""
-        self._memory.find(request.path_params["id"])
+        await self._memory.recall(request.path_params["id"])
         raise refusal.bad("Only an interaction that runs in the background can be cancelled.")
 
 

@@ -33,6 +33,7 @@ from castor.serve.store import Store, keep_clean
 
 PATIENCE_S = 10.0  # for what runs when the server is told to stop
 RATINGS = "feedback.jsonl"
+UNREAD_S = 300  # that a client may leave unread what it was sent; then its socket is closed
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def listening(place: Place) -> socket.socket:
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_S)
     try:
         bound.bind((place.host, place.port))
     except OSError as error:
@@ -91,7 +94,7 @@ def whole(
         *page.routes(rate=partial(_keep_rating, store.folder / RATINGS)),
         *files.routes(store),
         *upload_protocol.routes(store),
-        *caches.routes(store, counted),
+        *caches.routes(store, counted, checked),
         *batches.routes(store, runner.wake, checked),
         *live.routes(desk, settings, metrics),
     ]

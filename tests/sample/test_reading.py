@@ -13,6 +13,7 @@ from castor.sample.reading import (
     Reading,
     advance_together,
     common,
+    empty_row,
     prompt_of,
 )
 
@@ -51,6 +52,33 @@ def test_prompts_that_are_read_together_are_read_as_each_alone(engine, documents
         expected = read(engine, alone)
         np.testing.assert_allclose(reading.done.logits, expected.logits, atol=1e-4)
         np.testing.assert_allclose(reading.done.pooled, expected.pooled, atol=1e-3)
+
+
+def test_a_row_is_no_wider_than_what_was_read_of_it(engine, documents, monkeypatch):
+    monkeypatch.setattr("castor.sample.rows.NARROW", 16)
+    asked = prompt(engine, documents[2])
+    assert 16 < len(asked) < 64
+    reading = Reading(engine.weights, asked, config=engine.shape, room=ROOM)
+    seen = [reading.room(8)]
+    while reading.left:
+        reading.advance(8)
+        seen.append(reading.read.cache.room)
+    assert seen == [16, 16, 16, *[64] * (len(seen) - 3)] and len(seen) > 5
+    np.testing.assert_allclose(reading.done.logits, read(engine, asked).logits, atol=1e-4)
+
+
+def test_prompts_that_are_read_together_have_rows_as_wide_as_the_widest(engine, documents):
+    short, long = (prompt(engine, document) for document in documents[1:3])
+    wide = empty_row(engine.shape, 2 * ROOM, str(engine.weights.decoder.embedding.dtype))
+    readings = [
+        Reading(engine.weights, short, config=engine.shape, room=ROOM),
+        Reading(engine.weights, long, config=engine.shape, room=2 * ROOM, known=wide),
+    ]
+    while readings[1].left:
+        advance_together([reading for reading in readings if reading.left], CHUNK)
+    for reading, alone in zip(readings, (short, long), strict=True):
+        assert reading.done.cache.room == 2 * ROOM
+        np.testing.assert_allclose(reading.done.logits, read(engine, alone).logits, atol=1e-4)
 
 
 def test_a_medium_is_never_parted(engine, documents):

@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 
-from castor.sample.rows import bucket, rows_of
+from castor.sample.rows import bucket, room_for, rows_of, widths
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 64), (64, 64), (65, 128), (129, 256), (900, 1024)])
 def test_a_bucket_is_the_next_power_of_two_times_the_least(count, size):
     assert bucket(count, least=64) == size
+
+
+def test_rows_that_grow_have_few_widths_and_the_last_is_the_context():
+    assert widths(2128) == (256, 1024, 2128)
+    assert widths(256) == (256,) and widths(100) == (100,)
+    assert [room_for(n, 2128) for n in (1, 256, 257, 1025, 2128)] == [256, 256, 1024, 2128, 2128]
 
 
 def test_rows_hold_each_document_from_the_left(engine, documents):

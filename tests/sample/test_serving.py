@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from castor.core.content import Document, Part, Text, Turn
 from castor.sample.ask import Ask, Busy, Failed, Late, Token
 from castor.sample.choose import Sampling
 from castor.sample.serving import Desk
+from castor.sample.table import ALONE, Call
+from castor.sample.ticket import Counted
 from castor.tokens.vocab import Control
 
 GREEDY = Sampling(max_tokens=12)
@@ -127,6 +130,34 @@ def test_a_prompt_is_read_in_chunks_beside_the_others(desk, engine):
     assert found[1][0].said == engine.reply([long], GREEDY)[0].turn.parts
 
 
+def test_rows_grow_with_their_replies_and_say_the_same(engine, documents, monkeypatch):
+    monkeypatch.setattr("castor.sample.rows.NARROW", 32)
+    desk = Desk(engine, name="tiny", rows=4)
+    seen, call = list[int](), desk._table.call
+
+    def noted(*, hurry: bool) -> Call:
+        made = call(hurry=hurry)
+        seen.append(desk._table.room)
+        return made
+
+    monkeypatch.setattr(desk._table, "call", noted)
+    [[heard]] = together(hear(desk, Ask(documents[5], LONG)))
+    desk.close()
+    reply = engine.reply([documents[5]], LONG)[0]
+    assert heard.said == reply.turn.parts and len(reply.ids) == LONG.max_tokens
+    assert seen == sorted(seen) and set(seen) == {32, 128, 256}
+
+
+def test_the_first_id_comes_alone_and_no_call_is_made_for_nothing(desk, documents):
+    async def sizes() -> list[int]:
+        ticket = await desk.ask(Ask(documents[5], replace(GREEDY, max_tokens=1 + 2 * ALONE)))
+        return [len(news.tokens) async for news in ticket]
+
+    before = desk.tally.calls
+    assert asyncio.run(sizes()) == [1, ALONE, ALONE]
+    assert desk.tally.calls - before == 3
+
+
 class Letters:
     """A language of one word, over and over."""
 
@@ -232,7 +263,7 @@ def test_an_error_of_the_engine_fails_its_requests_and_the_next_one_works(
 
 
 def test_what_is_counted_is_what_is_used(desk, documents):
-    async def both(document: Document) -> tuple[object, object]:
+    async def both(document: Document) -> tuple[Counted, Counted]:
         ticket = await desk.ask(Ask(document, GREEDY))
         async for _ in ticket:
             pass

@@ -1,6 +1,8 @@
 """The Interactions API: what the engine is asked, steps whole and as events, and memory."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -338,23 +340,44 @@ def test_a_stored_memory_outlives_its_process_and_forgets_for_good(tmp_path: Pat
     first.forget("b")
     first.close()
     second = StoredMemory(Store(tmp_path))
-    assert second.find("a") == kept
+    assert asyncio.run(second.recall("a")) == kept
     for unknown in ("b", "c"):
         with pytest.raises(Refusal, match=f"Interaction {unknown} was not found"):
-            second.find(unknown)
+            asyncio.run(second.recall(unknown))
     second.forget("a")
     second.close()
     with pytest.raises(Refusal):
-        StoredMemory(Store(tmp_path)).find("a")
+        asyncio.run(StoredMemory(Store(tmp_path)).recall("a"))
+
+
+def test_what_is_looked_for_in_the_store_holds_nobody_up(tmp_path: Path, monkeypatch) -> None:
+    store = Store(tmp_path)
+    store.save_interaction("a", {"contents": [], "told": {"id": "a"}, "size": 10})
+    memory, others, load = StoredMemory(store), threading.Event(), store.load_interaction
+
+    def slow(id: str) -> object:
+        assert others.wait(10), "the event loop stood still"
+        return load(id)
+
+    monkeypatch.setattr(store, "load_interaction", slow)
+
+    async def both() -> str:
+        looking = asyncio.create_task(memory.recall("a"))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.01, others.set)
+        return (await looking).told["id"]
+
+    assert asyncio.run(both()) == "a"
 
 
 def test_what_is_deleted_is_gone_though_its_row_is_still_there(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save_interaction("a", {"contents": [], "told": {"id": "a"}, "size": 10})
     memory = StoredMemory(store)
+    asyncio.run(memory.recall("a"))
     with store.write():  # the row's deletion has to wait
         memory.forget("a")
         with pytest.raises(Refusal, match="Interaction a was not found"):
-            memory.find("a")
+            asyncio.run(memory.recall("a"))
     memory.close()
     assert store.load_interaction("a") is None

@@ -1,5 +1,6 @@
 """The whole server put together: what is kept is found by what asks for it."""
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_a_batch_for_another_model_is_refused(client: Client) -> None:
     assert "models/other is not found" in told.json()["error"]["message"]
 
 
+def test_a_cache_for_another_model_is_refused(client: Client) -> None:
+    body = {"model": "models/other", "contents": HI["contents"]}
+    told = client.post("/v1beta/cachedContents", json=body)
+    assert told.status_code == 404
+    assert "models/other is not found" in told.json()["error"]["message"]
+
+
 def test_ratings_are_lines_that_can_be_read_again(client: Client, tmp_path: Path) -> None:
     for rating in ({"up": True, "text": "schön"}, {"up": False}):
         assert post(client, "/feedback", rating) == {}
@@ -70,3 +78,17 @@ def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port}: .* Choose another --port"):
             listening(Place(tmp_path, port=port))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has it")
+def test_who_never_reads_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("castor.serve.run.UNREAD_S", 1)
+    with listening(Place(tmp_path, port=0)) as bound, socket.socket() as client:
+        bound.listen()
+        client.connect(bound.getsockname())
+        server, _ = bound.accept()
+        server.settimeout(60)
+        with server, pytest.raises(OSError, match="timed out") as told:
+            while True:
+                server.send(bytes(1 << 20))
+        assert told.value.errno == errno.ETIMEDOUT  # not the test's own patience
