@@ -53,6 +53,8 @@ def load_engine(
     tokens = context or min(made_for, most or made_for)
     config = replace(found.config, context=tokens)
     if device is not None:
+        if found.embedder is not None:
+            raise ValueError(f"{path} embeds texts, which --device does not; leave the flag out")
         from castor.cli.device import on_device
 
         return on_device(found, path, config=config, device=device, threads=threads)
@@ -62,6 +64,7 @@ def load_engine(
         config=config,
         vocab=found.vocab,
         codec=found.codec,
+        embedder=found.embedder,
         precision=precision or kept,
     )
     return found, engine

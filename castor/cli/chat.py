@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.cli.answering import attached, document, load_engine, sampling, speak
 
     _, model = load_engine(arguments.model, device=arguments.device, threads=arguments.threads)
+    model.refuse_silent()
     start = talk = document("", [], system=arguments.system)
     shown: list[Media] = []
     if sys.stdin.isatty():

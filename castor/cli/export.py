@@ -80,7 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--format {kind} has no --precision {precision}; it has {allowed}")
     if arguments.scores is not None and kind != "castor":
         raise ValueError("--scores goes into the card, which --format castor alone writes")
-    found = open_model(located(arguments.model), dtype=None if kind == "gguf" else "float32")
+    found = open_model(
+        located(arguments.model), dtype=None if kind in ("gguf", "hf") else "float32"
+    )
     write: dict[str, Callable[[], None]] = {
         "castor": lambda: _castor(arguments, found, precision),
         "hf": lambda: _hf(arguments, found, precision),

@@ -114,6 +114,7 @@ def run(arguments: argparse.Namespace) -> None:
         strict=arguments.strict,
         strict_models=arguments.strict_models,
         grid=engine.grid,
+        prompts=None if engine.embedder is None else engine.embedder.prompts,
     )
     mine = "" if "sampling" in found.recipe else "castor-"  # others' models have their own names
     name = f"{mine}{found.recipe.get('name', 'model')}".replace("/", "-")
@@ -136,9 +137,12 @@ def _desk(
         assert isinstance(engine, DeviceEngine)
         rows = min(arguments.max_batch, FEW)
         return DeviceDesk(engine, name=name, rows=rows, queue=arguments.queue), lambda: 1.0
+    from castor.sample.embedding import EmbeddingDesk
     from castor.sample.serving import Desk
 
     warmth = warm_up(engine, rows=arguments.max_batch, wait=arguments.warmup)
+    if engine.embedder is not None:
+        return EmbeddingDesk(engine, name=name, queue=arguments.queue), lambda: warmth.share
     desk = Desk(engine, name=name, rows=arguments.max_batch, queue=arguments.queue)
     return desk, lambda: warmth.share
 

@@ -18,7 +18,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 GROUP = 32
-# Tried for each group: 4 bits lose 15 % less (squared) than with scales that reach the peak.
+# Tried for each group; the scale of least squared error is kept.
 FACTORS = (*np.linspace(0.76, 1.16, 11), 8 / 7)
 
 # The first pattern found in a path decides; what none names stays as it is: norms, biases, tables

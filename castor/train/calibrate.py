@@ -20,6 +20,8 @@ from jaxtyping import Float
 from castor.checkpoint import Checkpoint, CodecCheckpoint
 from castor.core.batch import Batch
 from castor.core.recipe import from_json
+from castor.data.folders import Jsonl
+from castor.data.mixture import Mixture, Part
 from castor.models import decoder
 from castor.models.decoder import Model
 from castor.models.quant import (
@@ -42,9 +44,10 @@ from castor.models.sizes import ModelConfig
 from castor.train.job import rows_of
 from castor.train.objectives import cross_entropy
 from castor.train.prepare import picture_book
-from castor.train.recipe import Recipe
+from castor.train.recipe import FineTune, Recipe
 
 DAMP = 0.01  # of the mean second moment, added to each: as Frantar et al.
+LENGTH = 512  # tokens of a row of documents, at most
 HEAD = ".decoder.embedding"
 Moments = dict[str, Array]  # by the path of a weight; [..., I, I], stacked as the weight is
 
@@ -52,23 +55,37 @@ Moments = dict[str, Array]  # by the path of a weight; [..., I, I], stacked as t
 def batches_of(
     found: Checkpoint, *, data: Path, aside: Path, steps: int, rows: int = 8
 ) -> Iterator[Batch]:
-    """Batches of the mixture that a model learned from, other ones than in its own run.
+    """Batches of the mixture that a model learned from, other ones than in its own run; of the
+    .jsonl files in `data` where nobody knows what that was.
 
     `aside` is a folder for the codes of pictures.
 
     Raises:
-        ValueError: it is not known what the model learned from, or the data is not there.
+        ValueError: the data is not there, or it is not known what the model learned from and there
+            are no such files.
     """
-    try:
-        recipe = from_json(Recipe, found.recipe)
-    except ValueError as error:
-        raise ValueError(f"what this model learned from is not known: {error}") from None
+    recipe = _recipe(found, data)
+    if isinstance(recipe, FineTune):
+        data = data.resolve().parent
     recipe = replace(recipe, rows=rows, steps=steps, seed=recipe.seed + 1, accumulate=1, workers=0)
     book = None
     if found.codec is not None:
         book = picture_book(recipe, CodecCheckpoint(*found.codec), data=data, out=aside)
     made = rows_of(recipe, config=found.config, vocab=found.vocab, book=book, data=data)
     return islice(made.training(0), steps)
+
+
+def _recipe(found: Checkpoint, data: Path) -> Recipe | FineTune:
+    try:
+        return from_json(Recipe, found.recipe)
+    except ValueError:
+        if not any(data.rglob("*.jsonl")):
+            raise ValueError(
+                f"what this model learned from is not known, and {data} holds no .jsonl file"
+            ) from None
+    own = Mixture((Part(Jsonl(data.resolve().name), 1.0),))
+    length = min(LENGTH, found.config.context)
+    return FineTune(name="calibrate", start="", mixture=own, steps=1, rows=1, length=length)
 
 
 @jax.tree_util.register_dataclass

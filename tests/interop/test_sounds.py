@@ -179,6 +179,7 @@ def test_every_config_is_told_as_it_was(config):
     assert config_from(json.loads(json.dumps(config_to(whole)))) == whole
 
 
+@pytest.mark.slow
 def test_unbounded_matrices_are_saved_and_loaded_without_bounds(tmp_path):
     small = ConformerConfig(
         mels=8, channels=(8, 4), layers=2, width=12, heads=3, output=6, clipped=False

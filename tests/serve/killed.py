@@ -40,7 +40,7 @@ def live(folder: Path, said: int) -> None:
     os.write(said, b"+third xyz\n")
     batch = batches.create(store, "models/m", BODY)
     batches.cancel(store, batch)
-    caches.create(store, {"model": "m", "contents": [1]}, len)
+    caches.create(store, {"model": "m", "contents": [1]}, len, lambda model: None)
     left = uploads.begin(store)
     uploads.append(store, left.id, 0, b"left")
     store.clean()

@@ -117,6 +117,7 @@ def test_the_run_ends_with_the_whole_model_which_its_folder_stands_for(
     assert same(tuned.model.decoder.embedding, base.model.decoder.embedding)
 
 
+@pytest.mark.slow
 def test_what_it_begins_with_is_not_touched(
     tmp_path: Path, start: Path, parrot: Path, vocab: Vocab
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_all_weights_can_be_learned_instead(tmp_path: Path, start: Path, parrot: Path) -> None:
     recipe = tuning(start, parrot, tuning=Full(), steps=2, eval_every=0)
     path = train(recipe, data=parrot.parent, out=tmp_path)
@@ -165,6 +167,7 @@ def test_all_weights_can_be_learned_instead(tmp_path: Path, start: Path, parrot:
     assert found.vocab.digest == base.vocab.digest
 
 
+@pytest.mark.slow
 def test_pictures_and_sounds_ride_along(tmp_path: Path, vocab: Vocab) -> None:
     folder = documents(tmp_path / "docs", *seen_and_heard(tmp_path / "docs"))
     start = begun(tmp_path / "start", vocab, SEEING)
@@ -204,6 +207,7 @@ def test_a_row_has_the_slots_that_documents_need(vocab: Vocab) -> None:
     assert slots_needed([Two()], draw, length=5) == {"image": 5}
 
 
+@pytest.mark.slow
 def test_a_quantised_model_can_be_what_adapters_stand_beside(
     tmp_path: Path, start: Path, parrot: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_steps_bring_the_rounded_model_nearer_on_batches_that_it_has_not_seen(
     assert float(apart(learned).nats) < 0.5 * float(apart(model).nats)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_it(model: Model) -> None:
     broken = jax.tree.map(lambda x: x * jnp.nan, model)
     with pytest.raises(ValueError, match="step 1 of --qat gave a loss that is not finite"):
