@@ -1,8 +1,8 @@
 """The desk over onnxruntime: requests wait for one CPU, and a few replies grow in turn.
 
 One thread owns the runtime and its rows. Between two turns of the replies that grow, one chunk of
-one prompt is read, the oldest first. Requests come from event loops: `ask` renders the prompt in a
-worker thread, then queues a job under the desk's lock; news go back through each ticket's loop.
+one prompt is read, the shortest first. Requests come from event loops: `ask` renders the prompt in
+a worker thread, then queues a job under the desk's lock; news go back through each ticket's loop.
 
 Invariant: what a request is answered does not depend on the requests beside it.
 """
@@ -30,6 +30,7 @@ from castor.sample.languages import language
 from castor.sample.ticket import Counted, Ticket, counted
 
 STRIDE = 4  # ids that a reply says in its turn, if nothing decides each of them
+IN_TURN = 8  # each so many chunks the oldest prompt is read on, not the shortest
 ROWS = 8  # most replies that grow at once: one request may ask for so many
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Desk:
         self._waiting: deque[Job] = deque()
         self._works: list[Work] = []
         self._told: list[tuple[Ticket, News | Exception]] = []
+        self._chunks = 0
         self._open = True
         self._bell = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="castor-device", daemon=True)
@@ -174,15 +176,18 @@ class Desk:
         self._flush()
 
     def _round(self) -> None:
-        """A chunk of the oldest prompt that is not read, and a turn of every reply."""
+        """A chunk of a prompt that is not read, and a turn of every reply."""
         self._sweep()
         self._admit()
         unread = [work for work in self._works if work.reading.left]
         if unread:
-            unread[0].reading.advance()
+            self._chunks += 1
+            shortest = min(unread, key=lambda work: work.reading.left)
+            work = unread[0] if self._chunks % IN_TURN == 0 else shortest
+            work.reading.advance()
             self.tally.calls += 1
-            if not unread[0].reading.left:
-                self._begin(unread[0])
+            if not work.reading.left:
+                self._begin(work)
         for work in list(self._works):
             for candidate, voice in list(work.replies):
                 try:

@@ -3,6 +3,7 @@
 All slots of a call belong to one picture or one sound, so every slot sees every other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,24 @@ from castor.device.drawing import MICROSOFT, Drawing, Store
 from castor.device.graph import Pencil
 from castor.device.layout import KINDS, encoder
 from castor.device.weights import Precision, form, product
+from castor.models.affine import Affine, Clipped, LayerNorm
 from castor.models.audio import REACH, AudioEncoder, Conformer
 from castor.models.encoder import EncoderBlock
 from castor.models.image import ImageEncoder, Stem
+from castor.models.layers import EPSILON
 from castor.models.quant import Weight, dense
-from castor.models.signals import AudioConfig, ImageConfig
+from castor.models.siglip import SiglipEncoder
+from castor.models.signals import AudioConfig, ImageConfig, SiglipConfig, VitConfig
 from castor.models.sizes import ModelConfig
+from castor.models.vit import VitBlock, VitEncoder
 
+Drawable = ImageConfig | SiglipConfig | VitConfig  # pictures that have a graph
 ROPE_BASE = 10_000.0  # of conformers
 
 
 def readable(config: ModelConfig) -> ModelConfig:
     """The config without the kinds of signals whose encoders have no graph."""
-    image = config.image if isinstance(config.image, ImageConfig) else None
+    image = config.image if isinstance(config.image, Drawable) else None
     audio = config.audio if isinstance(config.audio, AudioConfig) else None
     return replace(config, image=image, audio=audio)
 
@@ -43,11 +49,13 @@ def draw_encoders(
     for kind in KINDS:
         of = getattr(config, kind)
         if of is not None:
-            pencil = Pencil(Drawing(kind, store), replace(config, norm_start=1.0), precision)
-            draw = _pictures if kind == "image" else _sounds
-            tower = Tower(pencil, kind, of.heads, of.width)
-            states = draw(tower, encoders[kind], of)
-            pencil.drawing.gives(states, ["M", config.width])
+            start = 0.0 if isinstance(of, VitConfig) else 1.0
+            pencil = Pencil(Drawing(kind, store), replace(config, norm_start=start), precision)
+            draw = DRAWN[type(of)]
+            pencil.drawing.gives(
+                draw(Tower(pencil, kind, of.heads, of.width), encoders[kind], of),
+                ["M", config.width],
+            )
             pencil.drawing.save(folder / encoder(kind))
 
 
@@ -78,6 +86,25 @@ class Tower:
         normed = self.normed(x, scale, "norm")
         return product(d, normed, matrix, name=f"{self.name}.out", result="states")
 
+    def affine(self, x: str, of: Affine, name: str) -> str:
+        """x @ weight + bias."""
+        return self.node(
+            "Add", self.product(x, of.weight, name), self.stored(f"{name}.bias", of.bias)
+        )
+
+    def clipped(self, x: str, of: Clipped, name: str) -> str:
+        """x @ weight, within the bounds that it has."""
+        if of.bounds is None:
+            return self.product(x, of.weight, name)
+        bounds = [self.pencil.drawing.number(bound) for bound in np.asarray(of.bounds, np.float32)]
+        held = self.node("Clip", x, *bounds[:2])
+        return self.node("Clip", self.product(held, of.weight, name), *bounds[2:])
+
+    def levelled(self, x: str, norm: LayerNorm, name: str) -> str:
+        """What is left of x when its mean and size are taken away, scaled and moved."""
+        parts = self.stored(f"{name}.scale", norm.scale), self.stored(f"{name}.bias", norm.bias)
+        return self.node("LayerNormalization", x, *parts, epsilon=EPSILON)
+
     def normed(self, x: str, scale: Any, name: str) -> str:
         """x over its root mean square, scaled."""
         return self.pencil.normed(x, scale, name=f"{self.name}.{name}")
@@ -104,9 +131,10 @@ class Tower:
             "Conv", x, self.stored(name, kernel), strides=[stride, stride], pads=[0, left, 0, 0]
         )
 
-    def attended(self, q: str, k: str, v: str) -> str:
-        """Every slot's look at every other."""
-        return self.node("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=self.heads)
+    def attended(self, q: str, k: str, v: str, **more: Any) -> str:
+        """Every slot's look at every other; `more` may be the scale of their products."""
+        heads = self.heads
+        return self.node("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=heads, **more)
 
     def apart(self, x: str, parts: int) -> list[str]:
         """Equal parts of the last dimension."""
@@ -115,26 +143,58 @@ class Tower:
         return [self.node("Slice", x, *cut) for cut in cuts]
 
 
-def _pictures(tower: Tower, of: ImageEncoder, config: ImageConfig) -> str:
-    d, k2 = tower.pencil.drawing, config.pool**2
-    span = config.patch + 2 * config.halo
+def _windows(tower: Tower, pool: int, span: int) -> tuple[str, list[str]]:
+    """Pixels from -1 to 1, and the x and the y of each of their patches."""
+    d, k2 = tower.pencil.drawing, pool**2
     windows = d.takes("values", ["M", k2, span, span, 3])
-    places = d.takes("places", ["M", 2], np.int64)
-    centred = tower.node("Sub", windows, d.number(127.5))
-    x = _stem(tower, of.stem, tower.node("Div", centred, d.number(127.5)), span)
-    for axis, table in enumerate((of.x_table, of.y_table)):
-        fine = [(n % config.pool, n // config.pool)[axis] for n in range(k2)]
+    places, at = d.takes("places", ["M", 2], np.int64), list[str]()
+    for axis in range(2):
+        fine = [(n % pool, n // pool)[axis] for n in range(k2)]
         coarse = tower.node("Gather", places, d.number([axis], np.int64), axis=1)
-        coarse = tower.node("Mul", coarse, d.number(config.pool, np.int64))
-        at = tower.shaped(tower.node("Add", coarse, d.number([fine], np.int64)), -1)
+        coarse = tower.node("Mul", coarse, d.number(pool, np.int64))
+        at.append(tower.shaped(tower.node("Add", coarse, d.number([fine], np.int64)), -1))
+    centred = tower.node("Sub", windows, d.number(127.5))
+    return tower.node("Div", centred, d.number(127.5)), at
+
+
+def _pictures(tower: Tower, of: ImageEncoder, config: ImageConfig) -> str:
+    span = config.patch + 2 * config.halo
+    windows, places = _windows(tower, config.pool, span)
+    x = _stem(tower, of.stem, windows, span)
+    for axis, (table, at) in enumerate(zip((of.x_table, of.y_table), places, strict=True)):
         rows = tower.node("Gather", tower.stored(f"{'xy'[axis]}_table", table), at, axis=0)
         x = tower.node("Add", x, rows)
     x = tower.shaped(x, 1, -1, config.width)
     for i in range(config.layers):
         x = _looked_around(tower, x, jax.tree.map(lambda leaf, i=i: leaf[i], of.blocks), i)
-    fine_states = tower.shaped(x, -1, k2, config.width)
-    pooled = tower.node("ReduceMean", fine_states, d.number([1], np.int64), keepdims=0)
-    return tower.out(pooled, of.norm, of.out)
+    return tower.out(_pooled(tower, x, config.pool), of.norm, of.out)
+
+
+def _pooled(tower: Tower, x: str, pool: int) -> str:
+    """The mean of each slot's patches."""
+    fine = tower.shaped(x, -1, pool**2, tower.width)
+    axis = tower.pencil.drawing.number([1], np.int64)
+    return tower.node("ReduceMean", fine, axis, keepdims=0)
+
+
+def _squares(tower: Tower, of: SiglipEncoder, config: SiglipConfig) -> str:
+    d = tower.pencil.drawing
+    windows, (left, down) = _windows(tower, config.pool, config.patch)
+    x = tower.affine(tower.shaped(windows, -1, 3 * config.patch**2), of.patches, "patches")
+    rows_before = tower.node("Mul", down, d.number(config.side, np.int64))
+    at = tower.node("Add", rows_before, left)
+    x = tower.node("Add", x, tower.node("Gather", tower.stored("table", of.table), at, axis=0))
+    x = tower.shaped(x, 1, -1, config.width)
+    for i in range(config.layers):
+        block = jax.tree.map(lambda leaf, i=i: leaf[i], of.blocks)
+        normed = tower.levelled(x, block.attention_norm, f"{i}.attention_norm")
+        q, k, v = (tower.affine(normed, getattr(block, n), f"{i}.{n}") for n in ("wq", "wk", "wv"))
+        x = tower.node("Add", x, tower.affine(tower.attended(q, k, v), block.wo, f"{i}.wo"))
+        normed = tower.levelled(x, block.mlp_norm, f"{i}.mlp_norm")
+        opened = tower.gelu(tower.affine(normed, block.up, f"{i}.up"))
+        x = tower.node("Add", x, tower.affine(opened, block.down, f"{i}.down"))
+    pooled = _pooled(tower, tower.levelled(x, of.norm, "last_norm"), config.pool)
+    return tower.out(pooled, of.pooled_norm, of.out)
 
 
 def _stem(tower: Tower, stem: Stem | Any, windows: str, span: int) -> str:
@@ -160,6 +220,65 @@ def _looked_around(tower: Tower, x: str, block: EncoderBlock, i: int) -> str:
     opened = tower.gelu(tower.product(normed, block.gate, f"{i}.gate"))
     closed = tower.node("Mul", opened, tower.product(normed, block.up, f"{i}.up"))
     return tower.node("Add", x, tower.product(closed, block.down, f"{i}.down"))
+
+
+def _of_any_size(tower: Tower, of: VitEncoder, config: VitConfig) -> str:
+    d, H = tower.pencil.drawing, config.head_width
+    windows, places = _windows(tower, config.pool, config.patch)
+    x = tower.product(tower.shaped(windows, -1, 3 * config.patch**2), of.patches, "patches")
+    for axis, at in enumerate(places):
+        table = tower.stored(f"{'xy'[axis]}_table", of.tables[axis])
+        x = tower.node("Add", x, tower.node("Gather", table, at, axis=0))
+    pairs = np.arange(H // 4, dtype=np.float32) / np.float32(H // 4)
+    rates = np.float32(config.rope_base) ** -pairs
+    angles = np.arange(config.side, dtype=np.float32)[:, None] * rates
+    turns: list[str] = []
+    for name, table in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
+        stored = tower.stored(name, table)
+        both = tower.node("Concat", *(tower.node("Gather", stored, at) for at in places), axis=1)
+        turns.append(tower.shaped(both, 1, -1, 1, 2, 1, H // 4))
+    x = tower.shaped(x, 1, -1, config.width)
+    for i in range(config.layers):
+        x = _turned_to_places(
+            tower, x, turns, jax.tree.map(lambda leaf, i=i: leaf[i], of.blocks), i, H
+        )
+    pooled = tower.node("Mul", _pooled(tower, x, config.pool), d.number(config.width**0.5))
+    if of.middle is not None:
+        pooled = tower.node("Sub", pooled, tower.stored("middle", of.middle))
+        pooled = tower.node("Mul", pooled, tower.stored("factor", of.factor))
+    return tower.out(pooled, np.ones(config.width), of.out)
+
+
+def _turned_to_places(
+    tower: Tower, x: str, turns: list[str], block: VitBlock, i: int, H: int
+) -> str:
+    def heads(weight: Clipped, scale: Any, name: str) -> str:
+        apart = tower.shaped(tower.clipped(normed, weight, f"{i}.{name}"), 1, -1, tower.heads, H)
+        return tower.normed(apart, scale, f"{i}.{name}.norm")
+
+    def turned(y: str) -> str:
+        """The first half of each head by x, the second by y."""
+        y = tower.shaped(y, 1, -1, tower.heads, 2, 2, H // 4)
+        cuts = [tower.pencil.drawing.number([n], np.int64) for n in range(3)]
+        axis = tower.pencil.drawing.number([4], np.int64)
+        first, second = (tower.node("Slice", y, *cuts[n : n + 2], axis) for n in range(2))
+        (a, b), (c, e) = (
+            [tower.node("Mul", half, turn) for turn in turns] for half in (first, second)
+        )
+        both = tower.node("Sub", a, e), tower.node("Add", c, b)
+        return tower.shaped(tower.node("Concat", *both, axis=4), 1, -1, tower.heads * H)
+
+    normed = tower.normed(x, block.attention_norm, f"{i}.attention_norm")
+    q = turned(heads(block.wq, block.query_norm, "wq"))
+    k = turned(heads(block.wk, block.key_norm, "wk"))
+    v = tower.shaped(heads(block.wv, np.ones(H), "wv"), 1, -1, tower.heads * H)
+    mixed = tower.clipped(tower.attended(q, k, v, scale=1.0), block.wo, f"{i}.wo")
+    x = tower.node("Add", x, tower.normed(mixed, block.attention_post_norm, f"{i}.attention_post"))
+    normed = tower.normed(x, block.mlp_norm, f"{i}.mlp_norm")
+    opened = tower.gelu(tower.clipped(normed, block.gate, f"{i}.gate"))
+    closed = tower.node("Mul", opened, tower.clipped(normed, block.up, f"{i}.up"))
+    more = tower.clipped(closed, block.down, f"{i}.down")
+    return tower.node("Add", x, tower.normed(more, block.mlp_post_norm, f"{i}.mlp_post"))
 
 
 def _sounds(tower: Tower, of: AudioEncoder, config: AudioConfig) -> str:
@@ -219,3 +338,11 @@ def _half_fed(tower: Tower, x: str, norm: Any, up: Weight, down: Weight, name: s
     opened = tower.silu(tower.product(tower.normed(x, norm, f"{name}_norm"), up, f"{name}_up"))
     fed = tower.product(opened, down, f"{name}_down")
     return tower.node("Add", x, tower.node("Mul", fed, tower.pencil.drawing.number(0.5)))
+
+
+DRAWN: dict[type, Callable[..., str]] = {
+    ImageConfig: _pictures,
+    SiglipConfig: _squares,
+    VitConfig: _of_any_size,
+    AudioConfig: _sounds,
+}

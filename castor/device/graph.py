@@ -13,11 +13,12 @@ import jax
 import numpy as np
 
 from castor.device.drawing import MICROSOFT, Drawing, Store
-from castor.device.layout import DECODER, EMBEDDING, sights
+from castor.device.layout import DECODER, EMBEDDING, sights, states_width
 from castor.device.weights import Form, Precision, form, product, rows, table_form
 from castor.models.block import Block
 from castor.models.decoder import Decoder
 from castor.models.layers import EPSILON
+from castor.models.per_layer import Inlet, Inputs
 from castor.models.quant import Weight
 from castor.models.sizes import Layer, ModelConfig
 
@@ -26,14 +27,17 @@ def refuse(config: ModelConfig) -> None:
     """Say what of a config has no graph.
 
     Raises:
-        ValueError: it has experts, inputs for each layer, or layers that look ahead or read others'
-            keys.
+        ValueError: it has experts, or layers that look ahead or turn by other angles than the one
+            whose keys they read.
     """
     layers = config.every_layer
     found = {
         "experts": config.experts is not None,
-        "inputs of their own for each layer": config.inputs is not None,
-        "layers that read another's keys": any(layer.keys_of is not None for layer in layers),
+        "layers that turn otherwise than those whose keys they read": any(
+            _turn(layer) != _turn(layers[layer.keys_of])
+            for layer in layers
+            if layer.keys_of is not None
+        ),
         "layers that look ahead": any(layer.ahead for layer in layers),
     }
     for what, there in found.items():
@@ -53,25 +57,34 @@ def draw_decoder(
     """
     refuse(config)
     table = table_form(decoder.embedding, precision=precision)
-    _draw_embedding(table, config, Drawing("embedding", store)).save(folder / EMBEDDING)
+    embedding = _draw_embedding(
+        table, decoder.inputs, config, Drawing("embedding", store), precision
+    )
+    embedding.save(folder / EMBEDDING)
     pencil = Pencil(Drawing("decoder", store), config, precision)
     drawing, D = pencil.drawing, config.width
-    x = drawing.takes("states", [1, "T", D])
+    x, own = pencil.begun(drawing.takes("states", [1, "T", states_width(config)]), decoder.inputs)
     drawing.takes("last", [1], np.int32)
     drawing.takes("total", [], np.int32)
     layers = list(layers_of(decoder, config))
+    made: list[tuple[str, str]] = []  # keys and values of each layer, before they turn
     normed = pencil.normed(x, layers[0][1].attention_norm, name="0.attention_norm")
     for i, (layer, block) in enumerate(layers):
-        seen, last = pencil.seen(normed, block, layer, number=i), i + 1 == len(layers)
+        query, *keys = pencil.projected(normed, block, layer, number=i)
+        made.append((keys[0], keys[1]) if layer.keys_of is None else made[layer.keys_of])
+        seen, last = pencil.seen(query, made[i], layer, number=i), i + 1 == len(layers)
         if last:  # of the other states no more is wanted than their keys
             kept = drawing.takes("kept", ["m"], np.int64)
             seen, x = (drawing.node("Gather", y, kept, axis=1) for y in (seen, x))
+            own[i:] = [drawing.node("Gather", y, kept, axis=1) for y in own[i:]]
         added = pencil.product(seen, block.wo, name=f"{i}.wo")
         added = pencil.post_normed(added, block.attention_post_norm, name=f"{i}.attention_post")
         x, normed = pencil.summed(x, added, block.mlp_norm, name=f"{i}.mlp_norm")
         fed = pencil.fed(normed, block, number=i)
         fed = pencil.post_normed(fed, block.mlp_post_norm, name=f"{i}.mlp_post")
         after = decoder.final_norm if last else layers[i + 1][1].attention_norm
+        if block.inlet is not None:
+            x, fed = pencil.taken_in(drawing.node("Add", x, fed), block.inlet, own[i], number=i)
         x, normed = pencil.left(x, fed, block, after, number=i)
     final = drawing.named("final", "Reshape", normed, drawing.number([-1, D], np.int64))
     drawing.gives(final, ["m", D])
@@ -102,11 +115,22 @@ def turn_tables(layer: Layer, config: ModelConfig) -> tuple[np.ndarray, np.ndarr
     return np.cos(angles), np.sin(angles)
 
 
-def _draw_embedding(table: Form, config: ModelConfig, drawing: Drawing) -> Drawing:
+def _turn(layer: Layer) -> tuple[float, float, float]:
+    return layer.rope_base, layer.rope_factor, layer.rope_share
+
+
+def _draw_embedding(
+    table: Form, inputs: Inputs | None, config: ModelConfig, drawing: Drawing, precision: Precision
+) -> Drawing:
+    """Ids to states and, beside them, to what each layer is given of the id itself."""
     ids = drawing.takes("ids", ["T"], np.int64)
-    found = rows(drawing, ids, table, name="embedding")
-    scaled = drawing.named("states", "Mul", found, drawing.number(config.width**0.5))
-    drawing.gives(scaled, ["T", config.width])
+    scaled = [(rows(drawing, ids, table, name="embedding"), config.width)]
+    if inputs is not None and config.inputs is not None:
+        own = table_form(inputs.embedding, precision=precision)
+        scaled.append((rows(drawing, ids, own, name="inputs"), config.inputs.width))
+    parts = [drawing.node("Mul", x, drawing.number(width**0.5)) for x, width in scaled]
+    drawing.named("states", "Concat", *parts, axis=-1)
+    drawing.gives("states", ["T", states_width(config)])
     return drawing
 
 
@@ -131,6 +155,37 @@ class Pencil:
         """The norm of what a layer adds, where it has one."""
         return x if scale is None else self.normed(x, scale, name=name)
 
+    def begun(self, states: str, inputs: Inputs | None) -> tuple[str, list[str]]:
+        """The states before the first layer, and the input of each layer."""
+        if inputs is None or self.config.inputs is None:
+            return states, []
+        d, D, L, P = self.drawing, self.config.width, self.config.layers, self.config.inputs.width
+        sides = d.number([D, L * P], np.int64)
+        x, rows_of_ids = d.nodes("Split", states, sides, names=["x", "rows"], axis=-1)
+        flat = d.node(
+            "Mul", self.product(x, inputs.projection, name="projection"), d.number(D**-0.5)
+        )
+        apart = d.node("Reshape", flat, d.number([1, -1, L, P], np.int64))
+        normed = self.normed(apart, inputs.norm, name="projection_norm")
+        both = d.node(
+            "Add", d.node("Reshape", normed, d.number([1, -1, L * P], np.int64)), rows_of_ids
+        )
+        names = [f"{i}.own" for i in range(L)]
+        halved = d.node("Mul", both, d.number(2**-0.5))
+        return x, list(d.nodes("Split", halved, names=names, axis=-1, num_outputs=L))
+
+    def taken_in(self, x: str, inlet: Inlet, own: str, *, number: int) -> tuple[str, str]:
+        """The states, and what a layer's own input adds to them."""
+        name = f"{number}.inlet"
+        gate = self.product(x, inlet.gate, name=f"{name}.gate")
+        opened = self.drawing.node("Mul", self.gelu(gate), own)
+        out = self.product(opened, inlet.out, name=f"{name}.out")
+        return x, self.normed(out, inlet.norm, name=f"{name}.norm")
+
+    def gelu(self, x: str) -> str:
+        """As `layers.gelu`."""
+        return self.drawing.node("Gelu", x, approximate="tanh")
+
     def summed(self, x: str, y: str, scale: Any, *, name: str) -> tuple[str, str]:
         """x + y, and its norm."""
         factor = self.drawing.stored(name, self._factor(scale))
@@ -153,15 +208,19 @@ class Pencil:
         x = self.drawing.node("Mul", self.drawing.node("Add", x, fed), scale)
         return x, self.normed(x, after, name=name)
 
-    def seen(self, normed: str, block: Block, layer: Layer, *, number: int) -> str:
-        """What attention brings, of all heads; its keys and values go into the cache."""
+    def seen(self, query: str, made: tuple[str, str], layer: Layer, *, number: int) -> str:
+        """What attention brings, of all heads; keys and values go into the cache.
+
+        A layer that reads another's puts the same ones into the same places once more: that costs
+        next to nothing, and the operator knows no other way to see them without a copy.
+        """
         d, config, i = self.drawing, self.config, number
         K, H = config.kv_heads_of(layer), config.head_width_of(layer)
-        q, k, v = self._projected(normed, block, layer, number=number)
+        holder = i if layer.keys_of is None else layer.keys_of
         turns = f"turns.{layer.rope_base}.{layer.rope_factor}.{layer.rope_share}.{H}"
         tables = zip(("cos", "sin"), turn_tables(layer, config), strict=True)
         cos, sin = (d.stored(f"{turns}.{name}", table) for name, table in tables)
-        past = [d.takes(f"past.{name}.{i}", [1, K, "S", H]) for name in "kv"]
+        past = [d.takes(f"past.{name}.{holder}", [1, K, "S", H]) for name in "kv"]
         present = [f"present.{name}.{i}" for name in "kv"]
         options: dict[str, Any] = {"do_rotary": 1, "num_heads": config.heads, "kv_num_heads": K}
         options |= {} if config.score_cap is None else {"softcap": float(config.score_cap)}
@@ -174,7 +233,7 @@ class Pencil:
             options["local_window_size"] = layer.window
         seen, *_ = d.nodes(
             "GroupQueryAttention",
-            *(q, k, v, *past, "last", "total", cos, sin, *bias),
+            *(query, *made, *past, "last", "total", cos, sin, *bias),
             names=[f"{i}.seen", *present],
             domain=MICROSOFT,
             **options,
@@ -189,8 +248,7 @@ class Pencil:
             self.product(normed, weight, name=f"{number}.{name}")
             for name, weight in (("gate", block.gate), ("up", block.up))
         )
-        opened = self.drawing.node("Gelu", gate, approximate="tanh")
-        closed = self.drawing.node("Mul", opened, up)
+        closed = self.drawing.node("Mul", self.gelu(gate), up)
         return self.product(closed, block.down, name=f"{number}.down")
 
     def scored(self, states: str, table: Form) -> str:
@@ -202,19 +260,20 @@ class Pencil:
         small = d.node("Tanh", d.node("Div", scores, d.number(cap)))
         return d.named("logits", "Mul", small, d.number(cap))
 
-    def _projected(self, normed: str, block: Block, layer: Layer, *, number: int) -> list[str]:
-        """Queries, keys and values under their norms, [1, T, heads * H] each."""
+    def projected(self, normed: str, block: Block, layer: Layer, *, number: int) -> list[str]:
+        """Queries under their norm, and keys and values where the layer makes its own;
+        [1, T, heads * H] each."""
         config, H, i = self.config, self.config.head_width_of(layer), number
         N, K = config.heads, config.kv_heads_of(layer)
-        assert block.wk is not None, "`refuse` lets no other through"
+        q = self.product(normed, block.wq, name=f"{i}.wq")
+        q = self._each_head(q, block.query_norm, N, H, name=f"{i}.query_norm")
+        if block.wk is None:
+            return [q]
         ones = np.full(H, 1 - config.norm_start, np.float32) if config.value_norm else None
-        q, k = (
-            self.product(normed, weight, name=f"{i}.{name}")
-            for name, weight in (("wq", block.wq), ("wk", block.wk))
-        )
+        k = self.product(normed, block.wk, name=f"{i}.wk")
         v = k if block.wv is None else self.product(normed, block.wv, name=f"{i}.wv")
         return [
-            self._each_head(q, block.query_norm, N, H, name=f"{i}.query_norm"),
+            q,
             self._each_head(k, block.key_norm, K, H, name=f"{i}.key_norm"),
             self._each_head(v, ones, K, H, name=f"{i}.value_norm"),
         ]

@@ -24,3 +24,9 @@ def sights(config: ModelConfig) -> list[Sight]:
     if config.image is None and config.audio is None:
         return []
     return list(dict.fromkeys(layer.sight for layer in config.every_layer if layer.blocks))
+
+
+def states_width(config: ModelConfig) -> int:
+    """Numbers of a state before the first layer: the width and, behind it, what each layer is given
+    of the id itself."""
+    return config.width + (config.layers * config.inputs.width if config.inputs else 0)

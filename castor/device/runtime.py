@@ -15,7 +15,15 @@ import onnxruntime
 from jaxtyping import Float32, Int, Int32, Shaped
 
 from castor.core.recipe import from_json
-from castor.device.layout import CONFIG, DECODER, EMBEDDING, WEIGHTS, encoders_in, sights
+from castor.device.layout import (
+    CONFIG,
+    DECODER,
+    EMBEDDING,
+    WEIGHTS,
+    encoders_in,
+    sights,
+    states_width,
+)
 from castor.device.memory import Pages
 from castor.models.sizes import ModelConfig
 
@@ -75,13 +83,16 @@ class Runtime:
         """An empty row of at least so many positions."""
         arrays = {}
         for i, layer in enumerate(self.config.every_layer):
+            if layer.keys_of is not None:
+                continue
             heads, width = self.config.kv_heads_of(layer), self.config.head_width_of(layer)
             shape = (1, heads, max(room, LEAST_ROOM), width)
             arrays |= {f"{name}.{i}": np.zeros(shape, np.float32) for name in "kv"}
         return Row(arrays)
 
-    def embed(self, ids: Int[np.ndarray, " T"]) -> Float32[np.ndarray, "T D"]:
-        """What the tokens of these ids are before the first layer."""
+    def embed(self, ids: Int[np.ndarray, " T"]) -> Float32[np.ndarray, "T W"]:
+        """What the tokens of these ids are before the first layer; W is `layout.states_width`, of
+        which the first D are states that media may stand in for."""
         states = _only(self._embedding, {"ids": ids.astype(np.int64)})
         self._looked_up += len(ids)
         if self._looked_up >= LOOKED_UP:
@@ -99,7 +110,7 @@ class Runtime:
     def extend(
         self,
         row: Row,
-        states: Float32[np.ndarray, "T D"],
+        states: Float32[np.ndarray, "T W"],
         *,
         blocks: Int32[np.ndarray, " T"] | None = None,
         asked: Sequence[int] | None = None,
@@ -173,7 +184,7 @@ class Step:
     ) -> None:
         self._session, self._binding = session, session.io_binding()
         D = config.width
-        self._states = np.zeros((1, count, D), np.float32)
+        self._states = np.zeros((1, count, states_width(config)), np.float32)
         self._last, self._total = np.zeros(1, np.int32), np.zeros((), np.int32)
         self._kept, self._asked = (np.array(places, np.int64) for places in (kept, asked))
         shapes = (len(asked), config.vocab), (len(kept), D)
@@ -187,10 +198,13 @@ class Step:
         self._out("final", self._came.final)
         for name, array in row.arrays.items():
             self._in(f"past.{name}", array)
-            self._out(f"present.{name}", array)
+        for i, layer in enumerate(config.every_layer):
+            for name in "kv":
+                holder = i if layer.keys_of is None else layer.keys_of
+                self._out(f"present.{name}.{i}", row.arrays[f"{name}.{holder}"])
 
     def __call__(
-        self, states: Float32[np.ndarray, "T D"], *, total: int, biases: Sequence[np.ndarray]
+        self, states: Float32[np.ndarray, "T W"], *, total: int, biases: Sequence[np.ndarray]
     ) -> Came:
         """The row holds `total` states with these."""
         self._states[0] = states

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
 
+from castor.core.batch import Signal
 from castor.device.choose import Pen, drawn, likeliest, logprob, penalised
 from castor.device.runtime import Row, Runtime
 from castor.models.modality import is_causal
+from castor.models.per_layer import MEDIA
 from castor.sample.choose import Sampling
 from castor.sample.grammar import CODES, OVER, Rules
 from castor.sample.reading import Prompt, common
@@ -54,13 +56,7 @@ class Reading:
         prompt; without it, only logits after the prompt's last id are computed.
         """
         start, stop = self._at, self._stop(self._at + most)
-        states = self._runtime.embed(self._prompt.tokens.ids[start:stop])
-        blocks = np.zeros(stop - start, np.int32)
-        for number, (at, signal) in enumerate(self._prompt.tokens.signals, start=1):
-            if start <= at < stop:
-                here = slice(at - start, at - start + len(signal.values))
-                states[here] = self._runtime.encode(signal.kind, signal.values, signal.places)
-                blocks[here] = 0 if is_causal(signal.kind, self._runtime.config) else number
+        states, blocks = self._begun(start, stop)
         count, ends = stop - start, stop == len(self._prompt)
         inside = [] if wanted is None else wanted[(wanted >= start) & (wanted < stop)] - start
         asked = [int(i) for i in inside] + [count - 1] * ends
@@ -76,6 +72,22 @@ class Reading:
         self.logits = came.logits[-1] if ends else self.logits
         self.pooled += came.final.sum(0) if self._pools else 0
         return came.logits
+
+    def _begun(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is before the first layer, and the blocks of media."""
+        runtime, ids = self._runtime, self._prompt.tokens.ids[start:stop].copy()
+        blocks, media = np.zeros(stop - start, np.int32), list[tuple[slice, Signal]]()
+        for number, (at, signal) in enumerate(self._prompt.tokens.signals, start=1):
+            if start <= at < stop:
+                here = slice(at - start, at - start + len(signal.values))
+                ids[here] = MEDIA
+                blocks[here] = 0 if is_causal(signal.kind, runtime.config) else number
+                media.append((here, signal))
+        states = runtime.embed(ids)
+        for here, signal in media:
+            encoded = runtime.encode(signal.kind, signal.values, signal.places)
+            states[here, : runtime.config.width] = encoded
+        return states, blocks
 
     def _stop(self, most: int) -> int:
         """Where the next chunk ends: before a medium that it would part, or after it."""

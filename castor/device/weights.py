@@ -23,6 +23,7 @@ class Packed(NamedTuple):
     scales: np.ndarray  # [O, I/32] float32
     zeros: np.ndarray | None  # [O, bytes]
     bits: int
+    inputs: int  # I; the last block may be longer than what is left of it
 
 
 Form = np.ndarray | Packed
@@ -31,17 +32,16 @@ Form = np.ndarray | Packed
 def form(weight: Weight, *, precision: Precision) -> Form:
     """A matrix to multiply by.
 
-    What is quantised already is taken as it is, unless float32 is asked for; what cannot be cut
-    into groups of 32 stays float32.
+    What is quantised already is taken as it is, unless float32 is asked for.
     """
     if precision == "float32":
         return np.asarray(dense(weight), np.float32)
     if isinstance(weight, QTensor):
         return packed(weight)
     wide = np.asarray(weight, np.float32)
-    if wide.shape[0] % GROUP:
-        return wide
-    return packed(quantised(jnp.asarray(wide), format=Format(BITS[precision])))
+    whole = np.pad(wide, ((0, -len(wide) % GROUP), (0, 0)))
+    found = packed(quantised(jnp.asarray(whole), format=Format(BITS[precision])))
+    return found._replace(inputs=len(wide))
 
 
 def table_form(table: Weight, *, precision: Precision) -> Form:
@@ -74,14 +74,13 @@ def packed(weight: QTensor) -> Packed:
 
     scales = np.ascontiguousarray(by_output(weight.scales), np.float32)
     codes = as_bytes(weight.codes).reshape(*scales.shape, -1)
-    return Packed(
-        codes, scales, None if weight.zeros is None else as_bytes(weight.zeros), weight.bits
-    )
+    zeros = None if weight.zeros is None else as_bytes(weight.zeros)
+    return Packed(codes, scales, zeros, weight.bits, scales.shape[1] * GROUP)
 
 
 def _joined(parts: Sequence[Packed]) -> Packed:
-    codes, scales, _, bits = zip(*parts, strict=True)
-    return Packed(np.concatenate(codes), np.concatenate(scales), None, bits[0])
+    codes, scales = (np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[:2])
+    return parts[0]._replace(codes=codes, scales=scales)
 
 
 def product(
@@ -92,7 +91,6 @@ def product(
         there = drawing.stored(name, matrix)
         there = drawing.node("Transpose", there) if turned else there
         return drawing.named(result, "MatMul", x, there)
-    outputs, groups = matrix.scales.shape
     inputs = [
         drawing.stored(f"{name}.codes", matrix.codes),
         drawing.stored(f"{name}.scales", matrix.scales),
@@ -105,8 +103,8 @@ def product(
         x,
         *inputs,
         domain=MICROSOFT,
-        K=groups * GROUP,
-        N=outputs,
+        K=matrix.inputs,
+        N=len(matrix.scales),
         bits=matrix.bits,
         block_size=GROUP,
         accuracy_level=INT8_ACTIVATIONS,

@@ -9,7 +9,7 @@ import pytest
 from castor.checkpoint import load
 from castor.cli.device import digest, on_device
 from castor.core.content import Document
-from castor.models.signals import SiglipConfig
+from castor.models.signals import FramesConfig
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
 
@@ -71,10 +71,10 @@ def test_what_cannot_be_read_there_is_said(
     untrained: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = load(untrained)
-    config = replace(found.config, image=SiglipConfig())
+    config = replace(found.config, audio=FramesConfig())
     _, engine = on_device(found, untrained, config=config, device="cpu-int4", threads=1)
-    assert "a SiglipConfig has no graph; no image is read" in capsys.readouterr().err
-    assert engine.runtime.kinds == {"audio"}
+    assert "a FramesConfig has no graph; no audio is read" in capsys.readouterr().err
+    assert engine.runtime.kinds == {"image"}
     assert home.is_dir()
 
 

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from castor.core.batch import Slots
 from castor.device.runtime import Runtime
 from castor.device.stored import keep
 from castor.device.weights import Precision
 from castor.models.cache import empty_cache
 from castor.models.decoder import Model, extend, init, logits
 from castor.models.signals import AudioConfig, ImageConfig
-from castor.models.sizes import TINY, Layer, ModelConfig, Stage
+from castor.models.sizes import TINY, InputsConfig, Layer, ModelConfig, Stage
 
 SMALL = ModelConfig(
     layers=2, width=64, hidden=96, heads=4, head_width=32, vocab=192, context=64, qk_norm=False
@@ -51,6 +52,17 @@ GEMMA_4 = replace(
     score_scale=1.0,
     logit_cap=30.0,
 )
+GLOBAL = Layer(rope_base=1e6, rope_share=0.25, head_width=64)
+SHARING = replace(
+    GEMMA_4,
+    layers=6,
+    pattern=(LOCAL, GLOBAL),
+    further=(
+        Stage((replace(LOCAL, hidden=64), GLOBAL)),
+        Stage((replace(LOCAL, keys_of=2, hidden=192), replace(GLOBAL, keys_of=3, hidden=192))),
+    ),
+    inputs=InputsConfig(16, 192),
+)
 SIGHTED = replace(
     GEMMA_3,
     image=ImageConfig(stem=(), pool=2, halo=0, layers=2, width=64, heads=4),
@@ -63,6 +75,8 @@ FAMILIES = {
     "gemma3": GEMMA_3,
     "gemma3 that sees": SIGHTED,
     "gemma4 without sharing": GEMMA_4,
+    "gemma4 that shares": SHARING,
+    "gemma4 that shares and sees": replace(SHARING, image=SIGHTED.image),
 }
 
 
@@ -84,7 +98,12 @@ def runtime(model: Model, config: ModelConfig, folder: Path, precision: Precisio
 
 
 def reference(
-    model: Model, ids: np.ndarray, config: ModelConfig, *, blocks: np.ndarray | None = None
+    model: Model,
+    ids: np.ndarray,
+    config: ModelConfig,
+    *,
+    blocks: np.ndarray | None = None,
+    media: dict[str, Slots] | None = None,
 ) -> np.ndarray:
     """The logits of every position, as `decoder.extend` gives them."""
     cache = empty_cache(config, rows=1, room=64, dtype=jnp.float32)
@@ -95,6 +114,7 @@ def reference(
         config=config,
         valid=jnp.ones((1, len(ids)), bool),
         blocks=None if blocks is None else jnp.asarray(blocks[None]),
+        media=media,
     )
     return np.asarray(logits(model, states, cap=config.logit_cap))[0]
 

@@ -11,7 +11,7 @@ import pytest
 from castor.core.content import Document, Text, Turn
 from castor.device.desk import STRIDE, Desk
 from castor.device.engine import DeviceEngine
-from castor.device.speaking import Voice
+from castor.device.speaking import Reading, Voice
 from castor.sample.ask import Ask, Busy, Failed, Late
 from castor.sample.choose import Sampling
 from castor.serve.service import Desk as Asked
@@ -127,6 +127,49 @@ def test_alternatives_are_the_likeliest_ids_best_first(
     for token in heard.tokens:
         chances = [other.logprob for other in token.others]
         assert len(chances) == 5 and chances == sorted(chances, reverse=True)
+
+
+def read_in_order(device: DeviceEngine, patch: pytest.MonkeyPatch, *asks: Ask) -> list[int]:
+    """Of every id that is read the length of its prompt, where all have come before the second."""
+    come, order, advance = threading.Event(), list[int](), Reading.advance
+
+    def by_one(reading: Reading) -> object:
+        assert come.wait(60)
+        order.append(reading.row.length + reading.left)
+        return advance(reading, 1)
+
+    async def crowd() -> None:
+        tickets = [await desk.ask(ask) for ask in asks]
+        come.set()
+        for ticket in tickets:
+            async for _ in ticket:
+                pass
+
+    patch.setattr(Reading, "advance", by_one)
+    desk = Desk(device, name="tiny", rows=4)
+    asyncio.run(crowd())
+    desk.close()
+    return order
+
+
+def test_a_short_prompt_is_read_before_the_rest_of_a_long_one(
+    device: DeviceEngine, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("castor.device.desk.IN_TURN", 10**6)
+    long, short = (Ask(documents[i], GREEDY) for i in (2, 0))
+    order = read_in_order(device, monkeypatch, long, short)
+    most, least = max(order), min(order)
+    assert order == [most] + [least] * least + [most] * (most - 1)
+
+
+def test_the_oldest_prompt_has_its_turn_beside_shorter_ones(
+    device: DeviceEngine, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("castor.device.desk.IN_TURN", 2)
+    long, short = (Ask(documents[i], GREEDY) for i in (2, 0))
+    order = read_in_order(device, monkeypatch, long, short)
+    most, least = max(order), min(order)
+    assert order == [most] + [most, least] * least + [most] * (most - 1 - least)
 
 
 def test_who_cancels_makes_room_within_a_few_ids(desk: Desk, documents: list[Document]) -> None:

@@ -10,10 +10,22 @@ import pytest
 from castor.device import weights
 from castor.device.graph import refuse
 from castor.device.runtime import Runtime
+from castor.interop.hf import load_hf
 from castor.models.decoder import Model
+from castor.models.per_layer import MEDIA
 from castor.models.quant import INT8, Format, densed, quantise
-from castor.models.sizes import ExpertsConfig, InputsConfig, Layer, ModelConfig, Stage
-from tests.device.models import FAMILIES, GEMMA_3, SMALL, ids_for, lively, reference, runtime
+from castor.models.sizes import ExpertsConfig, Layer, ModelConfig, Stage
+from tests.device.models import (
+    FAMILIES,
+    GEMMA_3,
+    SHARING,
+    SMALL,
+    ids_for,
+    lively,
+    reference,
+    runtime,
+)
+from tests.interop.conftest import FIXTURES
 
 EXACT = 1e-4  # of the largest logit
 # Of the logits' deviation, what rounding states to 8 bits in blocks of 32 costs random models of
@@ -66,11 +78,12 @@ def test_chunks_give_the_same_as_the_whole(made: Made) -> None:
     assert np.abs(np.concatenate(got) - wanted).max() < EXACT * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("name", ["ours", "gemma3 that sees"])
+@pytest.mark.parametrize("name", ["ours", "gemma3 that sees", "gemma4 that shares and sees"])
 def test_slots_of_one_medium_see_each_other_and_no_other(made: Made, name: str) -> None:
     model, config, graphs = made(name)
     ids, blocks = ids_for(config), np.zeros(23, np.int32)
     blocks[4:9], blocks[9:12], blocks[15:22] = 1, 2, 3
+    ids[blocks > 0] = MEDIA
     wanted = reference(model, ids, config, blocks=blocks)
     row = graphs.row(64)
     first = graphs.extend(row, graphs.embed(ids[:12]), blocks=blocks[:12], kept=range(12))
@@ -78,6 +91,29 @@ def test_slots_of_one_medium_see_each_other_and_no_other(made: Made, name: str) 
     got = np.concatenate([first.logits, rest.logits])
     assert np.abs(got - wanted).max() < EXACT * np.abs(wanted).max()
     assert np.abs(reference(model, ids, config) - wanted).max() > 100 * EXACT
+
+
+def test_what_a_layer_reads_of_another_takes_no_memory(made: Made) -> None:
+    _, _, graphs = made("gemma4 that shares")
+    assert set(graphs.row(1).arrays) == {f"{name}.{i}" for name in "kv" for i in range(4)}
+    assert SHARING.layers == 6
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", "gemma4_text"])
+def test_published_shapes_give_the_decoders_logits_and_the_fixtures(
+    tmp_path: Path, name: str
+) -> None:
+    model, config = load_hf(FIXTURES / name)
+    graphs = runtime(model, config, tmp_path / "g", "float32")
+    told = np.load(FIXTURES / name / "reference.npz")
+    ids, published = told["in_input_ids"][1], told["out_logits"][1]
+    row, got = graphs.row(64), []
+    for start, stop in ((0, 9), (9, 10), (10, len(ids))):
+        states = graphs.embed(ids[start:stop])
+        got.append(graphs.extend(row, states, kept=range(stop - start)).logits.copy())
+    wanted = reference(model, ids, config)
+    assert np.abs(np.concatenate(got) - wanted).max() < EXACT * np.abs(wanted).max()
+    assert np.abs(np.concatenate(got) - published).max() < EXACT * np.abs(published).max()
 
 
 def test_only_what_is_kept_and_asked_for_comes_back(made: Made) -> None:
@@ -135,10 +171,14 @@ def test_float32_is_asked_for_of_quantised_weights_too(tmp_path: Path) -> None:
     ("config", "message"),
     [
         (replace(SMALL, experts=ExpertsConfig(4, 2, 32)), "models with experts do not run"),
-        (replace(SMALL, inputs=InputsConfig(8, 192)), "with inputs of their own for each layer do"),
         (
-            replace(SMALL, layers=3, pattern=(Layer(),) * 2, further=(Stage((Layer(keys_of=0),)),)),
-            "with layers that read another's keys do",
+            replace(
+                SMALL,
+                layers=3,
+                pattern=(Layer(),) * 2,
+                further=(Stage((Layer(keys_of=0, rope_base=1e6),)),),
+            ),
+            "with layers that turn otherwise than those whose keys they read do",
         ),
         (replace(SMALL, pattern=(Layer(ahead=True),)), "with layers that look ahead do"),
     ],
