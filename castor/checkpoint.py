@@ -19,6 +19,7 @@ import jax
 from castor.core.files import folder_aside
 from castor.core.recipe import from_json, to_json
 from castor.models.decoder import Model, init
+from castor.models.heads import Embedder
 from castor.models.image_codec import Codec, CodecConfig, init_codec
 from castor.models.lora import Adapters, Lora, init_adapters
 from castor.models.quant import formats
@@ -43,6 +44,7 @@ class Checkpoint:
     recipe: dict[str, Any] = field(default_factory=dict)  # as JSON; empty if unknown
     step: int = 0
     loss: float | None = None  # on held-out data, if it was measured; lower is better
+    embedder: Embedder | None = None  # of a model that embeds and writes nothing
 
 
 @dataclass(frozen=True)
@@ -157,25 +159,22 @@ def place(run: Path, step: int) -> Path:
 
 
 def write(
-    path: Path,
-    checkpoint: AnyCheckpoint,
-    *,
-    state: Any = None,
-    precision: str = "float32",
+    path: Path, checkpoint: AnyCheckpoint, *, state: Any = None, precision: str = "float32"
 ) -> None:
     """Write a checkpoint to a directory of any name; in float16 or bfloat16 it takes half the room.
 
     Quantised weights are written as they are.
 
     Raises:
+        ValueError: it holds heads of embeddings, for which a checkpoint has no place.
         OSError: it cannot be written; what was there before is untouched.
     """
     head: dict[str, Any] = {"castor": FORMAT, "step": checkpoint.step, "loss": checkpoint.loss}
-    codec = None
+    if isinstance(checkpoint, Checkpoint) and checkpoint.embedder is not None:
+        raise ValueError("a checkpoint keeps no heads of embeddings; use the folder as it is")
+    codec = checkpoint.codec if isinstance(checkpoint, Checkpoint) else None
     if isinstance(checkpoint, CodecCheckpoint):
         codec = checkpoint.codec, checkpoint.config
-    elif isinstance(checkpoint, Checkpoint):
-        codec = checkpoint.codec
     with folder_aside(path) as folder:
         if isinstance(checkpoint, Checkpoint):
             head["model"] = to_json(checkpoint.config)

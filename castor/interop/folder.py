@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from castor.checkpoint import HEAD, Checkpoint, load
+from castor.interop.heads import load_heads
 from castor.interop.hf import load_hf, read_config
 from castor.interop.tokenizer import vocabulary
 
@@ -29,7 +30,8 @@ def open_model(
     model, config = load_hf(path, dtype=dtype)
     vocab = vocabulary(path, kind=data["model_type"], size=config.vocab, dialogue=dialogue)
     name = path.resolve().name
-    return Checkpoint(model, config, vocab, recipe={"name": name, "sampling": sampling(path)})
+    recipe, embedder = {"name": name, "sampling": sampling(path)}, load_heads(path)
+    return Checkpoint(model, config, vocab, recipe=recipe, embedder=embedder)
 
 
 def is_published(path: Path) -> bool:

@@ -7,14 +7,14 @@ order; each dense layer has a folder of its own.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from castor.core.files import folder_aside
 from castor.interop.tensors import Described, places, read_into, write_folder
-from castor.models.heads import Heads
+from castor.models.heads import Embedder, Heads
 
 MODULES, PROMPTS, CONFIG = "modules.json", "config_sentence_transformers.json", "config.json"
 BACKBONE, POOLING, DENSE, NORMALISE = "Transformer", "Pooling", "Dense", "Normalize"
@@ -26,13 +26,6 @@ PUBLISHED = {  # some of the prompts of EmbeddingGemma
     "query": "task: search result | query: ",
     "document": "title: none | text: ",
 }
-
-
-class Embedder(NamedTuple):
-    """The heads, and what stands before a text by what it is embedded for."""
-
-    heads: Heads
-    prompts: dict[str, str]
 
 
 def load_heads(folder: Path) -> Embedder | None:

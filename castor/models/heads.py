@@ -1,6 +1,7 @@
 """What turns the states of a text into one embedding, as in EmbeddingGemma."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,13 @@ class Heads:
     """Matrices that a text's mean state goes through, one after another."""
 
     matrices: tuple[Array, ...]  # [I, O]
+
+
+class Embedder(NamedTuple):
+    """The heads, and what stands before a text by what it is embedded for."""
+
+    heads: Heads
+    prompts: dict[str, str]
 
 
 def init_heads(widths: tuple[int, ...], key: PRNGKeyArray) -> Heads:

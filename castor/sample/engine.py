@@ -13,6 +13,7 @@ import numpy as np
 from castor.core.content import Document, Media, Part, Role, Turn
 from castor.core.media import open_image, png
 from castor.models.decoder import Model
+from castor.models.heads import Embedder, Heads
 from castor.models.image_codec import Codec, CodecConfig, encode_pictures
 from castor.models.modality import perceive
 from castor.models.sizes import ModelConfig
@@ -79,6 +80,7 @@ class Engine:
     A prompt ends where the model is to go on: its last turn is continued if it is a page or the
     model's own, and answered otherwise. Guidance of pictures compares with a prompt that asks
     nothing: an empty user's turn. It works for models that met such prompts in training.
+    With an `embedder`, or if it sees ahead, a model embeds and says nothing.
 
     `weights` and `shape` are the model and its config as they are computed with.
 
@@ -93,9 +95,12 @@ class Engine:
         config: ModelConfig,
         vocab: Vocab,
         codec: tuple[Codec, CodecConfig] | None = None,
+        embedder: Embedder | None = None,
         precision: str = "float32",
     ) -> None:
         self._furnish(config, vocab, codec)
+        if embedder is not None:
+            self.embedder = embedder
         self.weights, self.shape = unrolled(weights_in(model, precision), config)
 
     def _furnish(
@@ -111,6 +116,8 @@ class Engine:
                 f"the codec has {codec[1].codes} codes but the vocabulary {len(vocab.codes)}"
             )
         self.config, self.vocab = config, vocab
+        ahead = any(layer.ahead for layer in config.every_layer)
+        self.embedder = Embedder(Heads(()), {}) if ahead else None
         self.codec = None if codec is None else (weights_in(codec[0], "float32"), codec[1])
 
     @property
@@ -295,11 +302,24 @@ class Engine:
         """What a reply may hold.
 
         Raises:
-            ValueError: pictures are asked for and the model cannot draw.
+            ValueError: pictures are asked for and the model cannot draw, or it only embeds.
         """
+        self.refuse_silent()
         if sampling.pictures != "never" and self.codec is None:
             raise ValueError("this model cannot draw: it has no picture codec")
         return rules(self.vocab, pictures=sampling.pictures, grid=self._grid(sampling))
+
+    def refuse_silent(self) -> None:
+        """Nothing, if the model can say something.
+
+        Raises:
+            ValueError: it only embeds.
+        """
+        if self.embedder is not None:
+            raise ValueError(
+                "this model embeds texts and generates none; `castor serve` it, and ask for "
+                "embedContent, batchEmbedContents or /v1/embeddings"
+            )
 
     def _grid(self, sampling: Sampling) -> tuple[int, int] | None:
         return None if sampling.grid == "free" else sampling.grid or self.grid
@@ -312,6 +332,7 @@ class Engine:
             )
 
     def _judge(self, documents: Sequence[Tokens], sizes: Sequence[int]) -> list[Score]:
+        self.refuse_silent()
         scores: dict[int, Score] = {}
         order = sorted(range(len(documents)), key=lambda i: len(documents[i].ids))
         for start in range(0, len(order), ROWS):

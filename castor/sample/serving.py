@@ -62,6 +62,7 @@ class Desk:
         queue: int = 128,
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
+        assert engine.embedder is None, "a model that embeds has a desk of its own"
         self.name, self.tally = name, Tally()
         self._engine, self._rows, self._most = engine, rows, queue
         self.context, self.draws = engine.config.context, engine.codec is not None

@@ -15,6 +15,7 @@ from castor.models.cache import fitted
 from castor.models.modality import cut_picture, cut_sound
 from castor.sample.choose import Sampling
 from castor.sample.decode import painted
+from castor.sample.embedding import row_lengths, warm_row
 from castor.sample.engine import Engine
 from castor.sample.reading import (
     CHUNK,
@@ -66,6 +67,10 @@ def warming(engine: Engine, *, rows: int) -> Warming:
 
 
 def _steps(engine: Engine, rows: int) -> Iterator[Step]:
+    if engine.embedder is not None:
+        for length in row_lengths(engine.config.context):
+            yield f"texts of {length}", partial(warm_row, engine, length)
+        return
     spans = widths(engine.config.context)
     for width in spans:
         for length in _chunks(engine, width):

@@ -11,12 +11,15 @@ CREATED = 1_700_000_000  # OpenAI's clients want a time; a model's is not kept
 
 def described(desk: Desk, settings: Settings) -> dict[str, Any]:
     """The model's limits, defaults and methods."""
-    methods = ["generateContent", "streamGenerateContent", "countTokens"]
-    methods += ["batchGenerateContent", "bidiGenerateContent"]
+    silent = settings.prompts is not None
+    methods = ["countTokens"]
+    if not silent:
+        methods = ["generateContent", "streamGenerateContent", *methods]
+        methods += ["batchGenerateContent", "bidiGenerateContent"]
     methods += ["embedContent", "batchEmbedContents"] if desk.embeds else []
-    methods += ["createCachedContent"] if settings.cached is not None else []
+    methods += ["createCachedContent"] if settings.cached is not None and not silent else []
     perceives = " and ".join(["text", *sorted(desk.kinds)])
-    speaks = "text and pictures" if desk.draws else "text"
+    speaks = "text and pictures" if desk.draws else "embeddings" if silent else "text"
     return {
         "name": f"models/{desk.name}",
         "version": "1",

@@ -131,6 +131,7 @@ class Settings:
     top_p: float = 0.95
     top_k: int = 64
     grid: tuple[int, int] | None = None  # codes of a drawn picture, rows and columns, as trained
+    prompts: Mapping[str, str] | None = None  # of a model that only embeds: what is before texts
     resolve_file: ResolveFile | None = None
     cached: Cached | None = None
 

@@ -106,13 +106,16 @@ def opened(recipe: FineTune) -> Checkpoint:
     """The model that a run begins with, in the type that it is learned or held in.
 
     Raises:
-        ValueError: there is none, or all weights are to be learned and some are quantised.
+        ValueError: there is none, it embeds texts, or all weights are to be learned and some are
+            quantised.
     """
     dtype = "float32" if isinstance(recipe.tuning, Full) else recipe.precision
     start = stored(recipe.start)
     if not start.exists():
         raise ValueError(f"there is no model at {recipe.start}")
     found = open_model(start, dtype=dtype)
+    if found.embedder is not None:
+        raise ValueError(f"{recipe.start} embeds texts; only models that write some are tuned")
     if isinstance(recipe.tuning, Full) and (kinds := formats(found.model)):
         raise ValueError(
             f"the weights of {recipe.start} are {', '.join(kinds)} and cannot be learned; "

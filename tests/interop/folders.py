@@ -1,12 +1,15 @@
 """Small folders as others publish models: random weights, a whole tokenizer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 
+from castor.interop.heads import save_heads
 from castor.interop.hf import save_hf
 from castor.models.decoder import init
+from castor.models.heads import Embedder, init_heads
 from castor.models.sizes import Layer, ModelConfig
 from castor.tokens.proto import bpe_model
 from castor.tokens.vocab import Vocab
@@ -26,10 +29,26 @@ SMALL = ModelConfig(
 )
 
 
-def published(path: Path, ours: Vocab, *, dtype: str = "bfloat16") -> Path:
+def embedding(path: Path, ours: Vocab) -> Path:
+    """A folder of the same family that sees ahead and has heads, as sentence-transformers lays
+    EmbeddingGemma out."""
+    ahead = tuple(replace(layer, ahead=True) for layer in SMALL.pattern)
+    published(path, ours, dtype="float32", config=replace(SMALL, pattern=ahead))
+    prompts = {
+        "query": "task: search result | query: ",
+        "document": "title: none | text: ",
+        "Clustering": "task: clustering | query: ",
+    }
+    save_heads(path, Embedder(init_heads((32, 64, 32), jax.random.key(1)), prompts))
+    return path
+
+
+def published(
+    path: Path, ours: Vocab, *, dtype: str = "bfloat16", config: ModelConfig = SMALL
+) -> Path:
     """A gemma3_text folder that can be talked with."""
-    model = jax.jit(init, static_argnums=0)(SMALL, jax.random.key(0))
-    save_hf(path, jax.tree.map(lambda x: x.astype(dtype), model), SMALL)
+    model = jax.jit(init, static_argnums=0)(config, jax.random.key(0))
+    save_hf(path, jax.tree.map(lambda x: x.astype(dtype), model), config)
     (path / "tokenizer.model").write_bytes(bpe_model(pieces("gemma", ours)))
     made = {"do_sample": True, "temperature": 0.7, "top_k": 64, "top_p": 0.95, "eos_token_id": 1}
     (path / "generation_config.json").write_text(json.dumps(made))

@@ -1,6 +1,6 @@
 """A tiny engine with random weights, large enough to be lively, shared by the tests of sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from castor.tokens.learn import learn
 from castor.tokens.vocab import Vocab
 
 WORDS = "the quick brown fox jumps over the lazy dog while seven äöü 漢字 wizards mix 12 jugs. "
+COMPILED = "/jax/core/compile/backend_compile_duration"
 CODEC = CodecConfig(levels=(4, 4), width=16, heads=1, side=16)
 
 
@@ -73,3 +74,17 @@ def documents() -> list[Document]:
         talk,
         Document.of("seven wizards", role="page"),
     ]
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """Every compilation from now on."""
+    seen: list[str] = []
+
+    def note(event: str, duration_secs: float, **told: str | int) -> None:
+        if event == COMPILED:
+            seen.append(f"{told.get('fun_name')} in {duration_secs:.2f} s")
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(note)

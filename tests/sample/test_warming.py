@@ -1,11 +1,9 @@
 """What is compiled before the first request, so that none waits for it."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-import jax
 import pytest
 
 from castor.sample.ask import Ask
@@ -14,27 +12,12 @@ from castor.sample.engine import Engine
 from castor.sample.serving import Desk
 from castor.sample.warming import Warming, warming
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 SAMPLINGS = (
     Sampling(max_tokens=8),
     Sampling(max_tokens=8, temperature=1.0, top_k=5, top_p=0.9, frequency_penalty=1.0),
     Sampling(max_tokens=30, temperature=1.0, pictures="allowed", guidance=2.0),
     Sampling(pictures="only", guidance=2.0),
 )
-
-
-@pytest.fixture
-def compiled() -> Iterator[list[str]]:
-    """Every compilation from now on."""
-    seen: list[str] = []
-
-    def note(name: str, seconds: float, **told: object) -> None:
-        if name == COMPILED:
-            seen.append(f"{told.get('fun_name')} in {seconds:.2f} s")
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    yield seen
-    jax.monitoring.unregister_event_duration_listener(note)
 
 
 def test_the_share_is_of_the_steps_that_are_over():

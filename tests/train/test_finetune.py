@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from interop.folders import published
+from interop.folders import embedding, published
 
 from castor.checkpoint import (
     checkpoints,
@@ -239,6 +239,13 @@ def test_adapters_for_another_model_are_refused(
     for attempt in (lambda: train(recipe, data=parrot.parent, out=out), lambda: merge(out)):
         with pytest.raises(ValueError, match="are for another model .* than .*start now holds"):
             attempt()
+
+
+def test_a_model_that_embeds_is_not_tuned(tmp_path: Path, parrot: Path, vocab: Vocab) -> None:
+    start = embedding(tmp_path / "embeds", vocab)
+    recipe = tuning(start, parrot)
+    with pytest.raises(ValueError, match="embeds texts; only models that write some are tuned"):
+        finetune_job(recipe, data=parrot.parent, out=tmp_path / "run")
 
 
 def test_a_folder_of_hugging_face_is_known_by_its_weights(tmp_path: Path) -> None:
