@@ -14,7 +14,7 @@ help:
 	@echo "make docs   write docs/cli.md and the results in README.md anew"
 	@echo "make lock   resolve requirements/*.lock anew"
 	@echo "make peers  an environment of its own with the libraries that benchmarks compare with"
-	@echo "make llama  the server of llama.cpp, which benchmarks/serve.py compares with (cmake, C++)"
+	@echo "make llama  the server and the bench of llama.cpp, for benchmarks to compare with (cmake, C++)"
 	@echo "make clients  another with the clients that the server is tried with (make slow)"
 	@echo "make npm    install the clients in JavaScript, with Node.js 20 or later, and try those"
 
@@ -82,16 +82,17 @@ peers: .venv-peers/peers.stamp
 	@touch $@
 
 # The source comes with the Python package of llama.cpp; built for this machine alone.
-llama: .peers-llama/llama-server
-.peers-llama/llama-server: requirements/llama.txt | .venv-peers/peers.stamp
+llama: .peers-llama/llama-bench
+.peers-llama/llama-bench: requirements/llama.txt | .venv-peers/peers.stamp
 	@rm -rf .peers-llama
 	@.venv-peers/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
 		--no-binary llama-cpp-python --require-hashes --dest .peers-llama -r $<
 	@tar -xzf .peers-llama/*.tar.gz --strip-components 1 -C .peers-llama
 	@cmake -S .peers-llama/vendor/llama.cpp -B .peers-llama/build -D CMAKE_BUILD_TYPE=Release \
 		-D GGML_NATIVE=ON -D BUILD_SHARED_LIBS=OFF -D LLAMA_OPENSSL=OFF -D LLAMA_USE_PREBUILT_UI=OFF
-	@cmake --build .peers-llama/build --target llama-server --parallel 2
-	@ln .peers-llama/build/bin/llama-server $@
+	@cmake --build .peers-llama/build --target llama-server llama-bench --parallel 2
+	@ln .peers-llama/build/bin/llama-server .peers-llama/llama-server
+	@ln .peers-llama/build/bin/llama-bench $@
 
 # Neither do the clients of the server: they need versions of much that we do not.
 clients: .venv-clients/clients.stamp .venv-clients-2/clients.stamp

@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the model, and say what was written.
 
     Raises:
-        ValueError: there is no such model, the format cannot express it or has no such precision,
-            the scores cannot be read, or the folder holds something that would be lost.
+        ValueError: there is no such model, it embeds, the format cannot express it or has no such
+            precision, the scores cannot be read, or the folder holds something that would be lost.
     """
     from castor.cli.places import located
     from castor.cli.screen import in_bytes
@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
     found = open_model(
         located(arguments.model), dtype=None if kind in ("gguf", "hf") else "float32"
     )
+    if found.embedder is not None:
+        raise ValueError(f"{arguments.model} embeds texts; no format here keeps its heads")
     write: dict[str, Callable[[], None]] = {
         "castor": lambda: _castor(arguments, found, precision),
         "hf": lambda: _hf(arguments, found, precision),

@@ -31,11 +31,21 @@ def _decoder(config: ModelConfig) -> dict[str, Any]:
         except ValueError:
             continue
         if _flat(found) == _flat(config):
+            _refuse_fraction(data)
             return data
     raise ValueError(
         f"no class of Hugging Face's that we write ({', '.join(FAMILIES)}) has a decoder with "
         f"qk_norm={config.qk_norm}, post_norms={config.post_norms} and these layers"
     )
+
+
+def _refuse_fraction(data: dict[str, Any]) -> None:
+    scalar = data.get("query_pre_attn_scalar", 1)
+    if not isinstance(scalar, int):
+        raise ValueError(
+            f"{data['model_type']} multiplies scores with n^-0.5 of a whole n "
+            f"(query_pre_attn_scalar); this decoder's n is {scalar:.6g}"
+        )
 
 
 def _flat(config: ModelConfig) -> ModelConfig:

@@ -22,6 +22,7 @@ from castor.interop.encoders import name_in, tensors_of
 from castor.interop.names import WHOLE, Tensors, is_dead, plain, sources
 from castor.interop.tensors import Described, Place, bits, places, read_into, write_folder
 from castor.models.decoder import Model, init
+from castor.models.quant import QTensor, Weight, dense, is_quantised
 from castor.models.sizes import ModelConfig
 
 CONFIG = "config.json"
@@ -30,7 +31,7 @@ SHARD = 5 * 10**9  # bytes of one file at most
 ALIGNED = 64  # bytes: JAX takes an array that starts at a multiple as it is, others it copies
 
 
-class Weight(NamedTuple):
+class Stack(NamedTuple):
     """One array of ours, and the tensors of theirs that it is stacked of."""
 
     array: Any  # or its shape
@@ -91,24 +92,26 @@ def save_hf(
     model: Model,
     config: ModelConfig,
     *,
+    precision: str | None = None,
     settings: Mapping[str, Any] | None = None,
     most_bytes: int = SHARD,
 ) -> None:
     """Write the model as a folder that transformers, vLLM and llama.cpp's converter read.
 
-    `settings` are further entries of config.json, such as the ids that begin and end a text.
+    Weights are cast to `precision` and made dense one tensor at a time; None = the embedding's
+    type. `settings` are further entries of config.json, such as the ids that begin and end a text.
 
     Raises:
         ValueError: no class of Hugging Face's has such a decoder, or such encoders around it.
         OSError: it cannot be written; what was there before is untouched.
     """
     data = config_to(config)
+    dtype = np.dtype(model.decoder.embedding.dtype if precision is None else precision).name
     tensors = {
-        name_in(data, name): _described(weight, number)
+        name_in(data, name): _described(weight, number, np.dtype(dtype))
         for weight in _weights(model, config, data)
         for number, name in enumerate(weight.names)
     }
-    dtype = np.dtype(model.decoder.embedding.dtype).name
     with folder_aside(folder) as aside:
         written = {**data, "dtype": dtype, "torch_dtype": dtype, **(settings or {})}
         (aside / CONFIG).write_text(json.dumps(written, indent=2) + "\n")
@@ -134,12 +137,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return data
 
 
-def _weights(tree: Any, config: ModelConfig, data: Mapping[str, Any]) -> list[Weight]:
+def _weights(tree: Any, config: ModelConfig, data: Mapping[str, Any]) -> list[Stack]:
     """Every array of a model, or its shape, and where it comes from."""
     table = FAMILIES[family_of(data)].names
     encoders = tensors_of(config, data.get("model_type", ""))
     found = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantised):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if name in encoders:
             found.append(_of_encoder(leaf, encoders[name]))
@@ -148,19 +151,19 @@ def _weights(tree: Any, config: ModelConfig, data: Mapping[str, Any]) -> list[We
         count = leaf.ndim - stacked
         turned = count > 1 and "embedding" not in name  # a table is looked up by id
         axes = (*range(count - 2), count - 1, count - 2) if turned else None
-        found.append(Weight(leaf, sources(name, config, table), stacked, axes))
+        found.append(Stack(leaf, sources(name, config, table), stacked, axes))
     return found
 
 
-def _of_encoder(leaf: Any, of: Tensors) -> Weight:
+def _of_encoder(leaf: Any, of: Tensors) -> Stack:
     layers = leaf.shape[0] if "{}" in of.names[0] else 1
     names = [name.format(i) for i in range(layers) for name in of.names]
     stacked = ("{}" in of.names[0]) + (len(of.names) > 1)
-    return Weight(leaf, names, stacked, of.axes, of.shape)
+    return Stack(leaf, names, stacked, of.axes, of.shape)
 
 
 def _refuse_odd(
-    folder: Path, held: dict[str, Place], weights: list[Weight], config: ModelConfig
+    folder: Path, held: dict[str, Place], weights: list[Stack], config: ModelConfig
 ) -> None:
     """Raise a ValueError unless the folder holds exactly the tensors of the config."""
     known = {name for weight in weights for name in weight.names}
@@ -176,7 +179,7 @@ def _refuse_odd(
                 raise ValueError(f"{folder}: {name} is {found}, its {CONFIG} says {wanted}")
 
 
-def _stacked(weight: Weight, held: dict[str, Place], dtype: Any) -> Array:
+def _stacked(weight: Stack, held: dict[str, Place], dtype: Any) -> Array:
     """A weight on the device, of the tensors of its layers."""
     out = _aligned(weight.array.shape, dtype)
     parts = weight.flat(out)
@@ -202,8 +205,17 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return room[start : start + size].view(dtype).reshape(shape)
 
 
-def _described(weight: Weight, number: int) -> Described:
-    def make() -> np.ndarray:
-        return weight.back(weight.flat(np.asarray(weight.array))[number, ...])
+def _described(weight: Stack, number: int, dtype: np.dtype[Any]) -> Described:
+    stack = weight.array.shape[: weight.stacked]
+    at = tuple(int(i) for i in np.unravel_index(number, stack)) if stack else ()
 
-    return Described(weight.theirs, np.dtype(weight.array.dtype), make)
+    return Described(weight.theirs, dtype, lambda: weight.back(cast(weight.array, dtype, at)))
+
+
+def cast(leaf: Weight, dtype: np.dtype[Any], at: tuple[int, ...] = ()) -> np.ndarray:
+    """A weight, or that at a place in a stack, dense and of a type; the rest is not copied."""
+    if isinstance(leaf, QTensor):
+        part = np.asarray(dense(jax.tree.map(lambda array: array[at], leaf)))
+    else:
+        part = np.asarray(np.asarray(leaf)[at])
+    return np.asarray(part, dtype)

@@ -4,27 +4,26 @@ Invariant: what is written computes what we compute, or nothing is written.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from castor.core.files import folder_aside
 from castor.interop.configs import FULL, LOCAL
 from castor.interop.describe import config_to
-from castor.interop.hf import CONFIG, SHARD, save_hf
+from castor.interop.hf import CONFIG, SHARD, cast, save_hf
 from castor.interop.merges import tokenizer_json
 from castor.interop.names import GEMMA, WHOLE, sources
+from castor.interop.processors import ids_of, names_of, processors
 from castor.interop.tensors import Described, write_folder
 from castor.interop.words import Words, words
 from castor.models.decoder import Model
 from castor.models.layers import EPSILON
-from castor.models.quant import densed
+from castor.models.quant import Weight, is_quantised
 from castor.models.sizes import ModelConfig
 from castor.tokens.vocab import Vocab
 
@@ -43,7 +42,8 @@ def save_folder(
 
     Where no Gemma has such a decoder, it is written as a Qwen 3, whose activation config.json
     changes: transformers computes that; vLLM refuses it, and llama.cpp's converter overlooks it.
-    Quantised weights are written dense. `sampling` are entries of generation_config.json.
+    Weights are cast, and made dense, one tensor at a time. `sampling` are entries of
+    generation_config.json.
 
     Raises:
         ValueError: no class of Hugging Face's has such a model, or the vocabulary is not its own.
@@ -51,17 +51,23 @@ def save_folder(
     """
     if vocab.size != config.vocab:
         raise ValueError(f"the model has {config.vocab} ids, its vocabulary {vocab.size}")
-    known = words(vocab)
+    kinds = [kind for kind in ("image", "audio") if getattr(config, kind) is not None]
+    known = words(vocab, kinds=[*kinds, "video"] if "image" in kinds else kinds)
     ids = {"bos_token_id": known.begin, "eos_token_id": list(known.ends), "pad_token_id": known.pad}
     settings = {**ids, "eos_token_id": known.end}
-    model = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(precision)), densed(model))
+    family = None if is_qwen(config) else config_to(config)
+    kind = "qwen3" if family is None else family["model_type"]
+    settings |= ids_of(kind, known)
+    more: dict[str, Any] = {"precision": precision, "settings": settings, "most_bytes": most_bytes}
     with folder_aside(folder) as aside:
-        if is_qwen(config):
-            _save_qwen(aside, model, config, settings, most_bytes=most_bytes)
+        if family is None:
+            _save_qwen(aside, model, config, **more)
         else:
-            save_hf(aside, model, config, settings=settings, most_bytes=most_bytes)
+            save_hf(aside, model, config, **more)
+            for name, told in processors(family, config).items():
+                _write(aside / name, told)
         _write(aside / "generation_config.json", {**ids, **(sampling or {})})
-        _save_words(aside, vocab, known, longest=config.context)
+        _save_words(aside, vocab, known, longest=config.context, more=names_of(kind))
 
 
 def with_text_alone(model: Model, config: ModelConfig) -> tuple[Model, ModelConfig]:
@@ -143,45 +149,49 @@ def _save_qwen(
     folder: Path,
     model: Model,
     config: ModelConfig,
-    settings: Mapping[str, Any],
     *,
+    precision: str,
+    settings: Mapping[str, Any],
     most_bytes: int,
 ) -> None:
     """As transformers has no scale of embeddings there, the table is written scaled, and the head
     apart; norms multiply with the weight alone."""
-    table = model.decoder.embedding
-    scale = jnp.asarray(table.shape[1] ** 0.5, table.dtype)  # as `embed` rounds it
+    dtype, table = np.dtype(precision), model.decoder.embedding
+    scale = np.asarray(table.shape[1] ** 0.5, dtype)  # as `embed` rounds it
     tensors: dict[str, Described] = {
-        "lm_head.weight": _described(table, lambda: np.asarray(table)),
-        f"model.{WHOLE['decoder.embedding']}": _described(table, lambda: np.asarray(table * scale)),
+        "lm_head.weight": Described(table.shape, dtype, lambda: cast(table, dtype)),
+        f"model.{WHOLE['decoder.embedding']}": Described(
+            table.shape, dtype, lambda: cast(table, dtype) * scale
+        ),
     }
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.decoder):
+    leaves = jax.tree_util.tree_leaves_with_path(model.decoder, is_leaf=is_quantised)
+    for path, leaf in leaves:
         name = "decoder." + jax.tree_util.keystr(path, simple=True, separator=".")
         for group, place in enumerate(sources(name, config, GEMMA)):
             if not name.endswith(".embedding"):
-                part = leaf if name in WHOLE else leaf[group]
-                tensors[f"model.{place}"] = _as_theirs(part, is_norm=name.endswith("norm"))
-    dtype = np.dtype(table.dtype).name
-    written = {**_qwen_config(config), "dtype": dtype, "torch_dtype": dtype, **settings}
+                at = () if name in WHOLE else (group,)
+                is_norm = name.endswith("norm")
+                tensors[f"model.{place}"] = _as_theirs(leaf, at, dtype=dtype, is_norm=is_norm)
+    named = {"dtype": dtype.name, "torch_dtype": dtype.name}
+    written = {**_qwen_config(config), **named, **settings}
     _write(folder / CONFIG, written)
     write_folder(folder, tensors, most_bytes=most_bytes)
 
 
-def _as_theirs(part: Array, *, is_norm: bool) -> Described:
+def _as_theirs(
+    leaf: Weight, at: tuple[int, ...], *, dtype: np.dtype[Any], is_norm: bool
+) -> Described:
     def make() -> np.ndarray:
-        array = np.asarray(part)
         if is_norm:
-            return (array.astype(np.float32) + 1).astype(array.dtype)
-        return array.T
+            return (cast(leaf, np.dtype(np.float32), at) + 1).astype(dtype)
+        return cast(leaf, dtype, at).T
 
-    return Described(part.shape[::-1], np.dtype(part.dtype), make)
-
-
-def _described(array: Array, make: Callable[[], np.ndarray]) -> Described:
-    return Described(array.shape, np.dtype(array.dtype), make)
+    return Described(leaf.shape[len(at) :][::-1], dtype, make)
 
 
-def _save_words(folder: Path, vocab: Vocab, known: Words, *, longest: int) -> None:
+def _save_words(
+    folder: Path, vocab: Vocab, known: Words, *, longest: int, more: Mapping[str, Any]
+) -> None:
     named = {
         "bos_token": known.pieces[known.begin].text,
         "eos_token": known.pieces[known.end].text,
@@ -195,6 +205,7 @@ def _save_words(folder: Path, vocab: Vocab, known: Words, *, longest: int) -> No
         "add_bos_token": True,
         "chat_template": known.template,
         **named,
+        **more,
     }
     vocab.save(folder / "tokenizer.model")
     _write(folder / "tokenizer.json", tokenizer_json(known))

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from castor.core.content import Document, Text, Turn
+from castor.core.content import Document, Media, Text, Turn
 from castor.interop.outward import save_folder
+from castor.models.modality import cut_picture
 from castor.models.sizes import Layer, ModelConfig
 from castor.tokens.render import render
 from tests.interop.llama import SIZES, TEXT, greedy, random_model, scores, shape, spoken
+from tests.interop.test_outward import saved, seeing, spoken_by
 
 pytestmark = pytest.mark.slow
 OURS = {
@@ -69,3 +71,28 @@ def test_its_chats_and_texts_are_ours(tmp_path: Path) -> None:
     told = tokenizer.apply_chat_template(answered, return_dict=False)
     assert list(told) == render(whole, vocab=spoken(), see=lambda _: []).ids.tolist()
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "gemma4"])
+def test_its_processor_reads_a_chat_with_a_picture_as_we_do(kind: str, tmp_path: Path) -> None:
+    transformers, pil = pytest.importorskip("transformers"), pytest.importorskip("PIL.Image")
+    pytest.importorskip("torchvision")  # without it there are no processors of clips
+    saved(kind, tmp_path / "hf")
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "hf")
+    parts = [{"type": "text", "text": " Hi "}, {"type": "image"}, {"type": "text", "text": "you"}]
+    chat = [
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "No?\n"},
+    ]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+    bare = text.removeprefix("<bos>")
+    found = processor(text=bare, images=[pil.fromarray(pixels)], return_tensors="np")
+    image: Any = seeing(kind)[1].image
+    signal = cut_picture(pixels, config=image)
+    asked = (Text(" Hi "), Media("image/png", b""), Text("you"))
+    turns = Turn("user", asked), Turn("model", (Text("Yes."),)), Turn("user", (Text("No?\n"),))
+    vocab = spoken_by(kind)
+    ours = render(Document(turns), vocab=vocab, see=lambda _: [signal], open_turn="model")
+    assert found["input_ids"][0].tolist() == ours.ids.tolist()
