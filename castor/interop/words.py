@@ -75,27 +75,7 @@ def template(dialogue: Dialogue, texts: list[str], *, kinds: Collection[str] = (
 
     trims = " | trim" if dialogue.trims else ""
     places = {kind: text for kind, text in _places(dialogue, texts).items() if kind in kinds}
-    lines = [
-        f"{{{{ {spelled(dialogue.begin)} }}}}",
-        "{%- set ns = namespace(text='', ahead='') -%}",
-        "{%- for message in messages -%}",
-        "{%- if message['tool_calls'] -%}",
-        "{{ raise_exception('this template has no place for calls of functions') }}",
-        "{%- endif -%}",
-        "{%- if message['content'] is string -%}",
-        f"{{%- set ns.text = message['content']{trims} -%}}",
-        "{%- else -%}",
-        "{%- set ns.text = '' -%}",
-        "{%- for part in message['content'] -%}",
-        "{%- if part['type'] == 'text' -%}",
-        f"{{%- set ns.text = ns.text + (part['text']{trims}) -%}}",
-        *_placed(places),
-        "{%- else -%}",
-        f"{{{{ raise_exception('this template has places for {_and(places)}') }}}}",
-        "{%- endif -%}",
-        "{%- endfor -%}",
-        "{%- endif -%}",
-    ]
+    lines = [f"{{{{ {spelled(dialogue.begin)} }}}}", *_read(trims, places)]
     word = "if"
     if dialogue.gap is not None:
         gap = spelled((dialogue.gap,))
@@ -121,6 +101,30 @@ def template(dialogue: Dialogue, texts: list[str], *, kinds: Collection[str] = (
     if dialogue.finish:
         lines += ["{%- else -%}", f"{{{{ {spelled(dialogue.finish)} }}}}"]
     return "\n".join([*lines, "{%- endif -%}"])
+
+
+def _read(trims: str, places: dict[str, str]) -> list[str]:
+    """The lines that begin the loop over messages and set `ns.text` to what one says."""
+    return [
+        "{%- set ns = namespace(text='', ahead='') -%}",
+        "{%- for message in messages -%}",
+        "{%- if message['tool_calls'] -%}",
+        "{{ raise_exception('this template has no place for calls of functions') }}",
+        "{%- endif -%}",
+        "{%- if message['content'] is string -%}",
+        f"{{%- set ns.text = message['content']{trims} -%}}",
+        "{%- else -%}",
+        "{%- set ns.text = '' -%}",
+        "{%- for part in message['content'] -%}",
+        "{%- if part['type'] == 'text' -%}",
+        f"{{%- set ns.text = ns.text + (part['text']{trims}) -%}}",
+        *_placed(places),
+        "{%- else -%}",
+        f"{{{{ raise_exception('this template has places for {_and(places)}') }}}}",
+        "{%- endif -%}",
+        "{%- endfor -%}",
+        "{%- endif -%}",
+    ]
 
 
 def _places(dialogue: Dialogue, texts: list[str]) -> dict[str, str]:
