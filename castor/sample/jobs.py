@@ -106,6 +106,10 @@ class Job:
             return self.ticket.cancelled
         return self.embedded is not None and self.embedded.cancelled()
 
+    def late(self, now: float) -> bool:
+        """Whether its deadline has passed, or nobody waits for it."""
+        return self.dropped or self.deadline < now
+
     def candidate(self, number: int, *, vocab: Vocab) -> Candidate:
         """One of its replies, about to begin, with its shadow where pictures are guided."""
         assert self.ask is not None and self.law is not None

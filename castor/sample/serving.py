@@ -1,33 +1,24 @@
 """The desk: many requests at once, answered by one model in one running batch.
 
 One thread owns the model, the table of rows and what was kept of prompts; it alone calls JAX, but
-for preparing prompts. Requests come from event loops: `ask` renders the prompt in a worker thread,
-then puts a job into the queue under the desk's lock; news go back through each ticket's loop.
-Nothing else crosses. Between two calls of the compiled loop, rows join and leave and one chunk of
-one prompt is read, or of up to four together, the shortest first; so a long prompt holds nobody up
-for more than a chunk.
+for preparing prompts. How jobs reach it is in `intake`. Between two calls of the compiled loop,
+rows join and leave and one chunk of one prompt is read, or of up to four together, the shortest
+first; so a long prompt holds nobody up for more than a chunk.
 
 Invariant: what a request is answered does not depend on the requests beside it.
 """
 
-import asyncio
-import logging
-import threading
 import time
-from collections import deque
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32
 
 from castor.core.content import Document, Part, Turn
 from castor.models.cache import fitted
-from castor.sample.ask import Ask, Busy, Constraint, Failed, Late, News, Token
-from castor.sample.engine import Engine, next_role
-from castor.sample.jobs import Candidate, Job, Tally, job_for, job_to_embed, resolve
-from castor.sample.languages import language
+from castor.sample.ask import Ask, Failed, Late, News, Token
+from castor.sample.engine import Engine
+from castor.sample.intake import IN_TURN, Intake
+from castor.sample.jobs import Candidate, Job
 from castor.sample.prefixes import Prefixes
 from castor.sample.reading import (
     CHUNK,
@@ -40,16 +31,12 @@ from castor.sample.reading import (
 from castor.sample.rows import room_for
 from castor.sample.session import keys
 from castor.sample.table import Call, Table
-from castor.sample.ticket import Counted, Ticket, counted
 from castor.tokens.render import Piece
 
-IN_TURN = 8  # each so many chunks the oldest prompt is read on, not the shortest
 KEEP_BYTES = 256 * 2**20  # of rows that are kept for prompts which begin like them
 
-log = logging.getLogger(__name__)
 
-
-class Desk:
+class Desk(Intake):
     """Takes requests until it is closed. `rows` is the most replies that grow at once, `queue`
     the most requests that wait for one."""
 
@@ -62,24 +49,15 @@ class Desk:
         queue: int = 128,
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
-        assert engine.embedder is None, "a model that embeds has a desk of its own"
-        self.name, self.tally = name, Tally()
-        self._engine, self._rows, self._most = engine, rows, queue
-        self.context, self.draws = engine.config.context, engine.codec is not None
-        self.embeds = True
-        self._table = Table(engine.weights, config=engine.shape, rows_most=rows, draws=self.draws)
+        super().__init__(engine, name=name, rows=rows, queue=queue)
+        self._table = self._empty_table()
         self._prefixes = Prefixes(bytes_most=keep_bytes)
-        self._waiting: deque[Job] = deque()
         self._reading: list[Job] = []
         self._candidates: dict[int, tuple[Job, Candidate]] = {}  # by their sitter's identity
         self._pending: Call | None = None
         self._unasked: Reading | None = None
-        self._told: list[tuple[Ticket, News | Exception]] = []
         self._turn = 0
-        self._open = True
-        self._bell = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="castor-desk", daemon=True)
-        self._thread.start()
+        self._open_up()
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -89,107 +67,24 @@ class Desk:
         return frozenset(pictures | ({"audio"} if config.audio is not None else set()))
 
     @property
-    def waiting(self) -> int:
-        """Requests in the queue."""
-        return len(self._waiting)
-
-    @property
     def answering(self) -> int:
         """Replies that are growing."""
         return len(self._candidates)
 
-    def constraint(self, kind: str, spec: Any) -> Constraint:
-        """A language of replies, as `languages.language` says.
+    def _busy(self) -> bool:
+        return bool(self._reading or self._candidates)
 
-        Raises:
-            ValueError: there is no such kind, or the specification cannot be kept to.
-        """
-        return language(kind, spec, vocab=self._engine.vocab)
-
-    def count(self, document: Document) -> Counted:
-        """The tokens of a document as a prompt.
-
-        Raises:
-            ValueError: it holds what the model cannot read.
-        """
-        return counted(self._engine.tokens(document, open_turn=next_role(document)))
-
-    async def ask(self, ask: Ask) -> Ticket:
-        """Put a request into the queue.
-
-        Raises:
-            ValueError: it does not fit into the context, or holds what the model cannot read.
-            Busy: the queue is full.
-        """
-        job = await asyncio.to_thread(self._prepared, ask)
-        tokens = counted(job.prompt.tokens)
-        job.ticket = Ticket(tokens, ask.candidates, position=self._position)
-        self._queue(job)
-        return job.ticket
-
-    async def embed(
-        self, documents: Sequence[Document]
-    ) -> list[tuple[Float32[np.ndarray, " D"], int]]:
-        """For each document the mean of its final states, of length 1, and its tokens.
-
-        Raises:
-            ValueError: one does not fit into the context, or holds what the model cannot read.
-            Busy: the queue is full.
-        """
-        loop = asyncio.get_running_loop()
-        jobs = [await asyncio.to_thread(job_to_embed, d, engine=self._engine) for d in documents]
-        for job in jobs:
-            job.embedded = loop.create_future()
-        for job in jobs:
-            self._queue(job)
-        found = [await job.embedded for job in jobs if job.embedded is not None]
-        return [(vector, len(job.prompt)) for vector, job in zip(found, jobs, strict=True)]
-
-    def close(self) -> None:
-        """End what runs, and the thread."""
-        with self._bell:
-            self._open = False
-            self._bell.notify()
-        self._thread.join()
+    def _empty_table(self) -> Table:
+        engine = self._engine
+        return Table(engine.weights, config=engine.shape, rows_most=self._rows, draws=self.draws)
 
     def _prepared(self, ask: Ask) -> Job:
-        job = job_for(ask, engine=self._engine)
+        job = super()._prepared(ask)
         if job.rows > self._rows:
             raise ValueError(
                 f"{ask.candidates} candidates take {job.rows} rows; this server has {self._rows}"
             )
         return job
-
-    def _queue(self, job: Job) -> None:
-        with self._bell:
-            if not self._open:
-                raise Busy(0, 1.0)
-            if len(self._waiting) >= self._most:
-                raise Busy(len(self._waiting), 1.0 + len(self._waiting) / self._rows)
-            self._waiting.append(job)
-            self._bell.notify()
-
-    def _position(self, ticket: Ticket) -> int:
-        with self._bell:
-            places = (n for n, job in enumerate(self._waiting, start=1) if job.ticket is ticket)
-            return next(places, 0)
-
-    def _work(self) -> None:
-        """The thread: rounds while there is something to do."""
-        while True:
-            with self._bell:
-                while self._open and not (self._waiting or self._reading or self._candidates):
-                    self._bell.wait()
-                if not self._open:
-                    break
-            try:
-                self._round()
-            except Exception as error:
-                log.exception("the desk dropped what it was doing")
-                self._drop_all(Failed(f"the model failed: {error}"))
-            self._flush()
-        self._drop_all(Failed("the server is stopping"))
-        self._flush()
 
     def _round(self) -> None:
         self._sweep()
@@ -217,15 +112,12 @@ class Desk:
     def _sweep(self) -> None:
         """Let go of what nobody waits for, and of what is late."""
         now = time.monotonic()
-        with self._bell:
-            for job in [job for job in self._waiting if job.dropped or job.deadline < now]:
-                self._waiting.remove(job)
-                self._end(job, Late())
-        for job in [job for job in self._reading if job.dropped or job.deadline < now]:
+        self._sweep_waiting(now)
+        for job in [job for job in self._reading if job.late(now)]:
             self._reading.remove(job)
             self._end(job, Late())
         for job in {job: 0 for job, _ in self._candidates.values()}:
-            if job.dropped or job.deadline < now:
+            if job.late(now):
                 self._give_up(job, Late())
 
     def _give_up(self, job: Job, error: Exception) -> None:
@@ -234,21 +126,11 @@ class Desk:
             self._stand_up(job, candidate)
         self._end(job, error)
 
-    def _end(self, job: Job, error: Exception) -> None:
-        if job.ticket is not None and not job.ticket.cancelled:
-            self._told.append((job.ticket, error))
-        if job.embedded is not None:
-            resolve(job.embedded, error)
-
     def _admit(self) -> None:
         """Begin to read what has come, as far as there will be rows for it."""
         free = self._table.free - sum(job.rows for job in self._reading)
-        while True:
-            with self._bell:
-                if not self._waiting or self._waiting[0].rows > free:
-                    return
-                job = self._waiting.popleft()
-            self._reading.append(job)  # at once: whatever fails now is told to whoever asked
+        while (job := self._next(free)) is not None:
+            self._reading.append(job)
             free -= job.rows
             known, shared = (None, 0) if job.ask is None else self._prefixes.longest(job.prompt)
             job.reading = Reading(
@@ -259,11 +141,7 @@ class Desk:
                 known=known,
                 shared=shared,
             )
-            if job.ticket is not None:
-                job.ticket.reused = shared
-            self.tally.requests += 1
-            self.tally.prompt_tokens += len(job.prompt)
-            self.tally.reused_tokens += shared
+            self._took(job, shared=shared)
 
     def _read_on(self) -> None:
         """One chunk of the prompts that need least, or now and then of the one that came first."""
@@ -287,8 +165,7 @@ class Desk:
         assert job.reading is not None
         read = job.reading.done
         if job.embedded is not None:
-            pooled = np.asarray(read.pooled)[0]
-            resolve(job.embedded, pooled / max(float(np.linalg.norm(pooled)), 1e-12))
+            self._embedded(job, np.asarray(read.pooled)[0])
         else:
             self._prefixes.keep(job.prompt.marks, read.cache)
             for number in range(job.ask.candidates if job.ask else 0):
@@ -361,22 +238,8 @@ class Desk:
         if sitter.shadow is not None:
             self._table.leave(sitter.shadow)
 
-    def _drop_all(self, error: Exception) -> None:
-        """Start afresh: nothing that was under way goes on."""
-        with self._bell:
-            jobs = [*self._waiting, *self._reading, *(job for job, _ in self._candidates.values())]
-            self._waiting.clear()
+    def _forget(self) -> list[Job]:
+        jobs = [*self._reading, *(job for job, _ in self._candidates.values())]
         self._reading, self._candidates, self._pending = [], {}, None
-        self._table = Table(
-            self._engine.weights,
-            config=self._engine.shape,
-            rows_most=self._rows,
-            draws=self.draws,
-        )
-        for job in dict.fromkeys(jobs):
-            self._end(job, error)
-
-    def _flush(self) -> None:
-        told, self._told = self._told, []
-        if told:
-            Ticket.deliver(told)
+        self._table = self._empty_table()
+        return jobs

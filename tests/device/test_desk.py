@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +15,7 @@ from castor.device.speaking import Reading, Voice
 from castor.sample.ask import Ask, Busy, Failed, Late
 from castor.sample.choose import Sampling
 from castor.serve.service import Desk as Asked
-from tests.sample.test_serving import Heard, hear
-
-GREEDY = Sampling(max_tokens=12)
-HOT = Sampling(max_tokens=12, temperature=1.0, top_k=40, seed=3, frequency_penalty=0.5)
-DRAWN = Sampling(max_tokens=40, temperature=1.0, pictures="allowed", seed=5, guidance=2.0)
-LONG = Sampling(max_tokens=200)
+from tests.sample.hearing import DRAWN, GREEDY, HOT, LONG, Heard, hear, together
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +23,6 @@ def desk(device: DeviceEngine) -> Iterator[Desk]:
     desk = Desk(device, name="tiny", rows=4, queue=40)
     yield desk
     desk.close()
-
-
-def together[T](*coroutines: Awaitable[T]) -> list[T]:
-    async def all_of_them() -> list[T]:
-        return list(await asyncio.gather(*coroutines))
-
-    return asyncio.run(all_of_them())
 
 
 def test_it_is_a_desk_as_the_server_means_it(desk: Desk) -> None:
@@ -130,16 +118,21 @@ def test_alternatives_are_the_likeliest_ids_best_first(
 
 
 def read_in_order(device: DeviceEngine, patch: pytest.MonkeyPatch, *asks: Ask) -> list[int]:
-    """Of every id that is read the length of its prompt, where all have come before the second."""
-    come, order, advance = threading.Event(), list[int](), Reading.advance
+    """Of every id that is read the length of its prompt, where the first is being read when the
+    others come, and all have come before its second id."""
+    begun, come = threading.Event(), threading.Event()
+    order, advance = list[int](), Reading.advance
 
     def by_one(reading: Reading) -> object:
+        begun.set()
         assert come.wait(60)
         order.append(reading.row.length + reading.left)
         return advance(reading, 1)
 
     async def crowd() -> None:
-        tickets = [await desk.ask(ask) for ask in asks]
+        tickets = [await desk.ask(asks[0])]
+        assert await asyncio.to_thread(begun.wait, 60)
+        tickets += [await desk.ask(ask) for ask in asks[1:]]
         come.set()
         for ticket in tickets:
             async for _ in ticket:

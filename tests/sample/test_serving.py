@@ -2,53 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from castor.core.content import Document, Part, Text, Turn
-from castor.sample.ask import Ask, Busy, Failed, Late, Token
+from castor.core.content import Document, Text, Turn
+from castor.sample.ask import Ask, Busy, Failed, Late
 from castor.sample.choose import Sampling
 from castor.sample.serving import Desk
 from castor.sample.table import ALONE, Call
 from castor.sample.ticket import Counted
 from castor.tokens.vocab import Control
-
-GREEDY = Sampling(max_tokens=12)
-HOT = Sampling(max_tokens=12, temperature=1.0, top_k=40, seed=3, frequency_penalty=0.5)
-DRAWN = Sampling(max_tokens=40, temperature=1.0, pictures="allowed", seed=5, guidance=2.0)
-LONG = Sampling(max_tokens=200)
-
-
-class Heard:
-    """All that one candidate said."""
-
-    def __init__(self) -> None:
-        self.parts: list[Part] = []
-        self.tokens: list[Token] = []
-        self.finish: str | None = None
-
-    @property
-    def said(self) -> tuple[Part, ...]:
-        return Turn("model", tuple(self.parts)).parts
-
-    @property
-    def ids(self) -> list[int]:
-        return [token.drawn.id for token in self.tokens]
-
-
-async def hear(desk: Desk, ask: Ask) -> list[Heard]:
-    ticket = await desk.ask(ask)
-    heard = [Heard() for _ in range(ask.candidates)]
-    async for news in ticket:
-        mine = heard[news.candidate]
-        assert mine.finish is None
-        mine.parts += news.parts
-        mine.tokens += news.tokens
-        mine.finish = news.finish
-    return heard
+from tests.sample.hearing import DRAWN, GREEDY, HOT, LONG, hear, together
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +23,6 @@ def desk(engine) -> Iterator[Desk]:
     desk = Desk(engine, name="tiny", rows=8, queue=40)
     yield desk
     desk.close()
-
-
-def together[T](*coroutines: Awaitable[T]) -> list[T]:
-    async def all_of_them() -> list[T]:
-        return list(await asyncio.gather(*coroutines))
-
-    return asyncio.run(all_of_them())
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, HOT, DRAWN], ids=["greedy", "hot", "drawn"])
