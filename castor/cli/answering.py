@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from castor.core.content import Call, Document, Media, Part, Text, Turn
 from castor.core.files import write_atomic
 from castor.core.media import media_from_file, open_image, open_sound, open_video
 from castor.evals.protocols import DRAWING
-from castor.interop.folder import is_published, open_model
+from castor.interop.folder import is_published, open_model, outline
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
 
@@ -48,7 +49,8 @@ def load_engine(
         )
     path = located(model or SHIPPED)
     stored = is_published(path)
-    found = open_model(path, dtype=precision or (None if stored else "float32"))
+    whole = partial(open_model, path, dtype=precision or (None if stored else "float32"))
+    found = outline(path) if stored and device is not None else whole()
     made_for = found.config.context
     tokens = context or min(made_for, most or made_for)
     config = replace(found.config, context=tokens)
@@ -57,7 +59,10 @@ def load_engine(
             raise ValueError(f"{path} embeds texts, which --device does not; leave the flag out")
         from castor.cli.device import on_device
 
-        return on_device(found, path, config=config, device=device, threads=threads)
+        weights = (lambda: whole().model) if stored else None
+        return on_device(
+            found, path, config=config, device=device, threads=threads, weights=weights
+        )
     kept = str(found.model.decoder.final_norm.dtype) if stored else "float32"
     engine = Engine(
         found.model,

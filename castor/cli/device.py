@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import jax
 from castor.checkpoint import Checkpoint
 from castor.cli.places import cache_home
 from castor.core.recipe import to_json
+from castor.models.decoder import Model
 from castor.models.sizes import ModelConfig
 
 if TYPE_CHECKING:
@@ -28,11 +30,18 @@ DEVICES: dict[str, "Precision"] = {
 
 
 def on_device(
-    found: Checkpoint, path: Path, *, config: ModelConfig, device: str, threads: int = 0
+    found: Checkpoint,
+    path: Path,
+    *,
+    config: ModelConfig,
+    device: str,
+    threads: int = 0,
+    weights: Callable[[], Model] | None = None,
 ) -> tuple[Checkpoint, "DeviceEngine"]:
     """A checkpoint that was found at a path, and its engine on a device such as "cpu-int4".
 
-    Of its weights, which lie in the graphs from then on, the checkpoint has only the shapes.
+    Of its weights, which lie in the graphs from then on, the checkpoint has only the shapes. Where
+    it comes with no more, `weights` are asked for, if the graphs are still to be written.
 
     Raises:
         ValueError: there is no such device, onnxruntime is not installed, or the model has no
@@ -51,7 +60,8 @@ def on_device(
     folder = cache_home() / "castor" / "device" / digest(path, config, precision)
     if not folder.exists():
         print(f"castor: writing {device} graphs to {folder}", file=sys.stderr)
-    keep(found.model, config=config, folder=folder, precision=precision)
+        model = found.model if weights is None else weights()
+        keep(model, config=config, folder=folder, precision=precision)
     shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), found.model)
     engine = DeviceEngine(folder, vocab=found.vocab, codec=found.codec, threads=threads)
     return replace(found, model=shapes, config=config), engine

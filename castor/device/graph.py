@@ -22,13 +22,15 @@ from castor.models.per_layer import Inlet, Inputs
 from castor.models.quant import Weight
 from castor.models.sizes import Layer, ModelConfig
 
+LANES = 16  # of a head's dimensions, at a time, in GroupQueryAttention
+
 
 def refuse(config: ModelConfig) -> None:
     """Say what of a config has no graph.
 
     Raises:
-        ValueError: it has experts, or layers that look ahead or turn by other angles than the one
-            whose keys they read.
+        ValueError: it has experts, heads that onnxruntime's attention does not take, or layers that
+            look ahead or turn by other angles than the one whose keys they read.
     """
     layers = config.every_layer
     found = {
@@ -37,6 +39,9 @@ def refuse(config: ModelConfig) -> None:
             _turn(layer) != _turn(layers[layer.keys_of])
             for layer in layers
             if layer.keys_of is not None
+        ),
+        f"heads whose width is no multiple of {LANES}": any(
+            config.head_width_of(layer) % LANES for layer in layers
         ),
         "layers that look ahead": any(layer.ahead for layer in layers),
     }

@@ -1,13 +1,18 @@
 """Any model on disk as a Checkpoint: one of ours, or a Hugging Face folder as it was published."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from castor.checkpoint import HEAD, Checkpoint, load
 from castor.interop.heads import load_heads
-from castor.interop.hf import load_hf, read_config
+from castor.interop.hf import load_hf, read_config, shape_in
 from castor.interop.tokenizer import vocabulary
+from castor.models.decoder import init
 
 GENERATION = "generation_config.json"
 KNOBS = ("temperature", "top_k", "top_p", "repetition_penalty")  # that Sampling has, too
@@ -26,12 +31,22 @@ def open_model(
     """
     if not is_published(path):
         return load(path, dtype=dtype)
+    model, _ = load_hf(path, dtype=dtype)
+    return replace(outline(path, dialogue=dialogue), model=model)
+
+
+def outline(path: Path, *, dialogue: str | None = None) -> Checkpoint:
+    """A Hugging Face folder's model, but the shapes of its weights and not the weights.
+
+    Raises:
+        ValueError: as `open_model`, but for what is wrong with the weights.
+    """
     data = read_config(path)
-    model, config = load_hf(path, dtype=dtype)
+    config = shape_in(path, data)
+    shapes = jax.eval_shape(partial(init, config), jax.random.key(0))
     vocab = vocabulary(path, kind=data["model_type"], size=config.vocab, dialogue=dialogue)
-    name = path.resolve().name
-    recipe, embedder = {"name": name, "sampling": sampling(path)}, load_heads(path)
-    return Checkpoint(model, config, vocab, recipe=recipe, embedder=embedder)
+    recipe = {"name": path.resolve().name, "sampling": sampling(path)}
+    return Checkpoint(shapes, config, vocab, recipe=recipe, embedder=load_heads(path))
 
 
 def is_published(path: Path) -> bool:

@@ -74,10 +74,7 @@ def load_hf(folder: Path, *, dtype: str | None = None) -> tuple[Model, ModelConf
     if dtype not in (None, *DTYPES):
         raise ValueError(f"dtype={dtype!r} is none that weights may have: {', '.join(DTYPES)}")
     data = read_config(folder)
-    try:
-        config = config_from(data)
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+    config = shape_in(folder, data)
     held = {plain(name): place for name, place in places(folder).items()}
     bare = jax.eval_shape(partial(init, config), jax.random.key(0))
     weights = _weights(bare, config, data)
@@ -116,6 +113,18 @@ def save_hf(
         written = {**data, "dtype": dtype, "torch_dtype": dtype, **(settings or {})}
         (aside / CONFIG).write_text(json.dumps(written, indent=2) + "\n")
         write_folder(aside, tensors, most_bytes=most_bytes)
+
+
+def shape_in(folder: Path, data: Mapping[str, Any]) -> ModelConfig:
+    """The shape that a folder's config.json describes.
+
+    Raises:
+        ValueError: it is of a family, or has an option, that we do not know.
+    """
+    try:
+        return config_from(data)
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -7,11 +7,14 @@ import jax
 import pytest
 
 from castor.checkpoint import load
+from castor.cli.answering import load_engine
 from castor.cli.device import digest, on_device
 from castor.core.content import Document
 from castor.models.signals import FramesConfig
 from castor.sample.choose import Sampling
 from castor.sample.engine import Engine
+from castor.tokens.vocab import Vocab
+from tests.interop.folders import published
 
 
 @pytest.fixture
@@ -49,6 +52,22 @@ def test_the_checkpoint_that_comes_back_holds_no_weights(untrained: Path, home: 
     left, _ = on_device(found, untrained, config=found.config, device="cpu-int4", threads=1)
     assert not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(left.model))
     assert left.vocab is found.vocab
+    assert home.is_dir()
+
+
+def test_a_published_model_is_read_once(
+    tmp_path: Path, vocab: Vocab, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = published(tmp_path / "small", vocab)
+    _, first = load_engine(folder, device="cpu-int4", threads=1)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the weights were read again")
+
+    monkeypatch.setattr("castor.cli.answering.open_model", read)
+    _, second = load_engine(folder, device="cpu-int4", threads=1)
+    asked, sampling = [Document.of("Hi")], Sampling(max_tokens=6)
+    assert first.reply(asked, sampling) == second.reply(asked, sampling)
     assert home.is_dir()
 
 

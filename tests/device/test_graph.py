@@ -181,6 +181,7 @@ def test_float32_is_asked_for_of_quantised_weights_too(tmp_path: Path) -> None:
             "with layers that turn otherwise than those whose keys they read do",
         ),
         (replace(SMALL, pattern=(Layer(ahead=True),)), "with layers that look ahead do"),
+        (replace(SMALL, head_width=24), "with heads whose width is no multiple of 16 do"),
     ],
 )
 def test_what_has_no_graph_is_refused(config: ModelConfig, message: str) -> None:

@@ -20,11 +20,11 @@ SMALL = ModelConfig(
     width=32,
     hidden=64,
     heads=4,
-    head_width=8,
+    head_width=16,
     vocab=640,
     context=256,
     post_norms=True,
-    score_scale=8**-0.5,
+    score_scale=16**-0.5,
     pattern=(Layer(window=16), Layer(rope_base=1e6)),
 )
 
