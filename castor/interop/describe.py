@@ -64,6 +64,22 @@ def _spelled(config: ModelConfig, layer: Layer) -> Layer:
     )
 
 
+def sizes_to(config: ModelConfig) -> dict[str, Any]:
+    """What every class of decoders calls the same."""
+    return {
+        "vocab_size": config.vocab,
+        "hidden_size": config.width,
+        "intermediate_size": config.hidden,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_width,
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": EPSILON,
+        "attention_bias": False,
+    }
+
+
 def _described(config: ModelConfig, kind: str) -> dict[str, Any]:
     layers = config.every_layer
     types = [FULL if layer.window is None else LOCAL for layer in layers]
@@ -76,24 +92,15 @@ def _described(config: ModelConfig, kind: str) -> dict[str, Any]:
     data: dict[str, Any] = {
         "architectures": [architecture],
         "model_type": kind,
-        "vocab_size": config.vocab,
-        "hidden_size": config.width,
-        "intermediate_size": config.hidden,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": EPSILON,
+        **sizes_to(config),
         "hidden_activation": "gelu_pytorch_tanh",
-        "attention_bias": False,
         "tie_word_embeddings": True,
     }
     if kind == "gemma":
         return data | {
             "hidden_act": "gelu_pytorch_tanh",
             "rope_theta": layers[0].rope_base,
-            "rope_parameters": _rope(layers[0]),
+            "rope_parameters": rope_to(layers[0]),
         }
     data |= {
         "layer_types": types,
@@ -107,7 +114,7 @@ def _described(config: ModelConfig, kind: str) -> dict[str, Any]:
     data |= {"query_pre_attn_scalar": _whole(scale**-2), "attn_logit_softcapping": config.score_cap}
     if kind == "gemma3_text":
         return data | {"rope_parameters": _ropes(layers, types)}
-    return data | {"rope_theta": layers[0].rope_base, "rope_parameters": _rope(layers[0])}
+    return data | {"rope_theta": layers[0].rope_base, "rope_parameters": rope_to(layers[0])}
 
 
 def _gemma4(config: ModelConfig, types: list[str]) -> dict[str, Any]:
@@ -142,7 +149,8 @@ def _both_ways(layers: tuple[Layer, ...]) -> str | None:
     return "vision" if any(layer.blocks for layer in layers) else None
 
 
-def _rope(layer: Layer) -> dict[str, Any]:
+def rope_to(layer: Layer) -> dict[str, Any]:
+    """How a layer turns, as an entry of `rope_parameters`."""
     data: dict[str, Any] = {"rope_type": "default", "rope_theta": layer.rope_base}
     if layer.rope_factor != 1:
         data |= {"rope_type": "linear", "factor": layer.rope_factor}
@@ -153,7 +161,7 @@ def _rope(layer: Layer) -> dict[str, Any]:
 
 def _ropes(layers: tuple[Layer, ...], types: list[str]) -> dict[str, Any]:
     first = {type: layer for layer, type in zip(reversed(layers), reversed(types), strict=True)}
-    return {type: _rope(first.get(type, layers[0])) for type in (FULL, LOCAL)}
+    return {type: rope_to(first.get(type, layers[0])) for type in (FULL, LOCAL)}
 
 
 def _whole(number: float) -> float | int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from castor.core.files import folder_aside
 from castor.interop.configs import FULL, LOCAL
-from castor.interop.describe import config_to
+from castor.interop.describe import config_to, rope_to, sizes_to
 from castor.interop.hf import CONFIG, SHARD, cast, save_hf
 from castor.interop.merges import tokenizer_json
 from castor.interop.names import GEMMA, WHOLE, sources
@@ -22,7 +22,6 @@ from castor.interop.processors import ids_of, names_of, processors
 from castor.interop.tensors import Described, write_folder
 from castor.interop.words import Words, words
 from castor.models.decoder import Model
-from castor.models.layers import EPSILON
 from castor.models.quant import Weight, is_quantised
 from castor.models.sizes import ModelConfig
 from castor.tokens.vocab import Vocab
@@ -117,27 +116,14 @@ def is_qwen(config: ModelConfig) -> bool:
 def _qwen_config(config: ModelConfig) -> dict[str, Any]:
     layers = config.every_layer
     windows = [layer.window for layer in layers if layer.window is not None]
-    base, factor = layers[0].rope_base, layers[0].rope_factor
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
-    if factor != 1:
-        rope |= {"rope_type": "linear", "factor": factor}
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
-        "vocab_size": config.vocab,
-        "hidden_size": config.width,
-        "intermediate_size": config.hidden,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": EPSILON,
+        **sizes_to(config),
         "hidden_act": "gelu_pytorch_tanh",
-        "attention_bias": False,
         "tie_word_embeddings": False,
-        "rope_theta": base,
-        "rope_parameters": rope,
+        "rope_theta": layers[0].rope_base,
+        "rope_parameters": rope_to(layers[0]),
         "use_sliding_window": bool(windows),
         "sliding_window": windows[0] if windows else None,
         "max_window_layers": 0,

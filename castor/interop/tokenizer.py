@@ -40,6 +40,8 @@ SPOKEN = (
     ("gemma", ("gemma", "gemma2", "gemma3_text", "gemma3", "vaultgemma"), "<start_of_turn>"),
 )
 
+Files = Mapping[str, Mapping[str, Any]]  # the JSON files of a folder, by name
+
 
 def vocabulary(folder: Path, *, kind: str, size: int, dialogue: str | None = None) -> Vocab:
     """The vocabulary of a model of a `model_type` with so many ids.
@@ -51,18 +53,20 @@ def vocabulary(folder: Path, *, kind: str, size: int, dialogue: str | None = Non
         ValueError: there is no tokenizer that we read, it has more ids than the model, or its chat
             template is of another kind than the dialogue.
     """
-    model = _with_added(folder, *_model(folder))
-    found = dialogue or _spoken(kind, pieces_of(model))
+    files = {name: _json(folder / name) for name in (SETTINGS, FAST) if (folder / name).is_file()}
+    model, pieces = _model(folder, files)
+    pieces = _with_added(folder, pieces, files)
+    found = dialogue or _spoken(kind, pieces)
     try:
-        vocab = Vocab(model, codes=0, dialogue=found, size=size)
+        vocab = Vocab(with_pieces(model, pieces), codes=0, dialogue=found, size=size)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     if dialogue is None:
-        _refuse_other(folder, found)
+        _refuse_other(folder, found, _template(folder, files))
     return vocab
 
 
-def _model(folder: Path) -> tuple[bytes, list[Piece]]:
+def _model(folder: Path, files: Files) -> tuple[bytes, list[Piece]]:
     """A SentencePiece model, and the pieces that it should have."""
     if (folder / MODEL).is_file():
         model = (folder / MODEL).read_bytes()
@@ -70,37 +74,33 @@ def _model(folder: Path) -> tuple[bytes, list[Piece]]:
             return model, pieces_of(model)
         except ValueError as error:
             raise ValueError(f"{folder / MODEL}: {error}") from None
-    if (folder / FAST).is_file():
-        pieces = _fast_pieces(folder / FAST, _json(folder / FAST))
+    if FAST in files:
+        pieces = _fast_pieces(folder / FAST, files[FAST])
         return bpe_model(pieces), pieces
     raise ValueError(f"{folder} has neither {MODEL} nor {FAST}, so nothing can be said in its ids")
 
 
-def _with_added(folder: Path, model: bytes, pieces: list[Piece]) -> bytes:
-    """The model with the pieces that other files add, and no control piece in reach of a text."""
+def _with_added(folder: Path, pieces: Sequence[Piece], files: Files) -> list[Piece]:
+    """All pieces with those that the JSON files add, no control piece in reach of a text."""
     pieces = list(pieces)
-    for i, name, special in _added(folder):
+    for i, name, special in _added(folder, files):
         pieces += [Piece(f"<unused_{n}>", 0.0, UNUSED) for n in range(len(pieces), i + 1)]
         kind = CONTROL if special else USER_DEFINED
         before = pieces[i]
         if before.kind not in (UNKNOWN, BYTE) and (special or before.kind == UNUSED):
             pieces[i] = Piece(name, before.score, kind)
-    controls = [
+    return [
         piece._replace(kind=CONTROL)
         if NAMED.fullmatch(piece.text) and piece.kind not in (UNKNOWN, BYTE)
         else piece
         for piece in pieces
     ]
-    return with_pieces(model, controls)
 
 
-def _added(folder: Path) -> list[tuple[int, str, bool]]:
+def _added(folder: Path, files: Files) -> list[tuple[int, str, bool]]:
     """Id, text and whether it is special, of each piece that the JSON files add, by id."""
     found: dict[int, tuple[str, bool]] = {}
-    for name in (SETTINGS, FAST):
-        if not (folder / name).is_file():
-            continue
-        data = _json(folder / name)
+    for data in files.values():
         told = data.get("added_tokens") or [
             {"id": int(i), **entry} for i, entry in (data.get("added_tokens_decoder") or {}).items()
         ]
@@ -166,9 +166,8 @@ def _spoken(kind: str, pieces: Sequence[Piece]) -> str:
     return next((name for name, kinds, mark in SPOKEN if kind in kinds and mark in names), "plain")
 
 
-def _refuse_other(folder: Path, dialogue: str) -> None:
+def _refuse_other(folder: Path, dialogue: str, template: str) -> None:
     """Raise a ValueError where a chat template says other turns than the dialogue's."""
-    template = _template(folder)
     mark = next((mark for name, _, mark in SPOKEN if name == dialogue), None)
     turn = "<start_of_turn>" if dialogue in ("gemma", "gemma3", "functiongemma") else mark
     if template and (turn is None or turn not in template):
@@ -178,12 +177,10 @@ def _refuse_other(folder: Path, dialogue: str) -> None:
         )
 
 
-def _template(folder: Path) -> str:
+def _template(folder: Path, files: Files) -> str:
     if (folder / TEMPLATE).is_file():
         return (folder / TEMPLATE).read_text()
-    if not (folder / SETTINGS).is_file():
-        return ""
-    told = _json(folder / SETTINGS).get("chat_template") or ""
+    told = files.get(SETTINGS, {}).get("chat_template") or ""
     return told if isinstance(told, str) else json.dumps(told)
 
 
