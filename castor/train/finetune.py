@@ -40,8 +40,7 @@ from castor.models.modality import perceive
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
 from castor.tokens.render import Tokens, render
-from castor.train.job import Job, forward_of, once, rows_of
-from castor.train.metrics import next_token_numbers, tally
+from castor.train.job import Job, once, rows_of, text_job
 from castor.train.objectives import Loss, next_token
 from castor.train.prepare import picture_book
 from castor.train.recipe import FineTune, Full, stored
@@ -84,18 +83,14 @@ def finetune_job(recipe: FineTune, *, data: Path, out: Path) -> Job:
             return replace(found, model=weights, recipe=to_json(recipe), step=step, loss=loss)
         return AdapterCheckpoint(weights, origin, to_json(recipe), step, loss)
 
-    return Job(
-        run=recipe,
+    return text_job(
+        recipe,
         out=out,
-        stage="model",
+        config=config,
+        vocab=vocab,
+        rows=rows,
         objective=_objective(recipe, config),
         begin=_begin(recipe, found),
-        batches=rows.training,
-        held_out=rows.held_out,
-        told=partial(tally, vocab=vocab),
-        numbers=partial(next_token_numbers, names=recipe.mixture.names),
-        forward=forward_of(config),
-        per_target=2 * config.vocab * config.width,
         checkpoint=checkpoint,
         frozen=() if learned else (found.model,),
         passes=3 if learned else 2,

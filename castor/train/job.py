@@ -18,6 +18,7 @@ from castor.data.pictures import PictureBook
 from castor.models import decoder
 from castor.models.image_codec import init_codec, reconstruct
 from castor.models.modality import perceive
+from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
 from castor.tokens.vocab import Vocab
 from castor.train.flops import flops
@@ -89,18 +90,14 @@ def model_job(
         painter = None if codec is None else (codec.codec, codec.config)
         return Checkpoint(model, config, vocab, painter, to_json(recipe), step, loss)
 
-    return Job(
-        run=recipe,
+    return text_job(
+        recipe,
         out=out,
-        stage="model",
+        config=config,
+        vocab=vocab,
+        rows=rows,
         objective=partial(next_token, config=config, z_loss=recipe.z_loss),
         begin=partial(_first_weights, recipe.start, config, vocab),
-        batches=rows.training,
-        held_out=rows.held_out,
-        told=partial(tally, vocab=vocab),
-        numbers=partial(next_token_numbers, names=recipe.mixture.names),
-        forward=forward_of(config),
-        per_target=2 * config.vocab * config.width,
         checkpoint=checkpoint,
     )
 
@@ -153,9 +150,28 @@ def rows_of(
     return Rows(training.iterate, held_out)
 
 
-def forward_of(config: ModelConfig) -> Callable[[Any], int]:
-    """Operations of a model's forward pass over a batch, but not of its targets."""
-    return partial(_flops, partial(decoder.hidden, config=config), partial(decoder.init, config))
+def text_job(
+    recipe: Recipe | FineTune,
+    *,
+    config: ModelConfig,
+    vocab: Vocab,
+    rows: Rows,
+    **more: Any,
+) -> Job:
+    """A Job that learns ids, whatever is learned of the model; `more` are its other fields."""
+    return Job(
+        run=recipe,
+        stage="model",
+        batches=rows.training,
+        held_out=rows.held_out,
+        told=partial(tally, vocab=vocab),
+        numbers=partial(next_token_numbers, names=recipe.mixture.names),
+        forward=partial(
+            _flops, partial(decoder.hidden, config=config), partial(decoder.init, config)
+        ),
+        per_target=2 * config.vocab * config.width,
+        **more,
+    )
 
 
 def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
@@ -215,7 +231,7 @@ def _first_weights(start: str | None, config: ModelConfig, vocab: Vocab, key: Ar
     """Fresh ones, or those of the checkpoint that a recipe starts from.
 
     Raises:
-        ValueError: that checkpoint has another vocabulary or shape.
+        ValueError: that checkpoint has another vocabulary or shape, or its weights are quantised.
     """
     if start is None:
         return once(partial(decoder.init, config))(key)
@@ -227,4 +243,9 @@ def _first_weights(start: str | None, config: ModelConfig, vocab: Vocab, key: Ar
         )
     if found.config != config:
         raise ValueError(f"start={start} has another shape: {found.config} and not {config}")
+    if kinds := formats(found.model):
+        raise ValueError(
+            f"the weights of start={start} are {', '.join(kinds)} and cannot be learned; start "
+            "from the float model, or learn adapters with finetune"
+        )
     return found.model

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from castor.checkpoint import Keep, checkpoints, load, load_codec
+from castor.checkpoint import Keep, checkpoints, load, load_codec, write
 from castor.core.recipe import from_json
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.data.texts import Books
+from castor.models.quant import quantise
 from castor.models.sizes import TINY
 from castor.train import job as jobs
 from castor.train import loop, meter
@@ -137,6 +138,9 @@ def test_a_codec_a_vocabulary_and_a_model_are_made_in_order(tmp_path: Path) -> N
     ):
         with pytest.raises(ValueError, match=f"start=.* {sentence}"):
             run(replace(other, **change), tmp_path / sentence)
+    write(tmp_path / "small", replace(found, model=quantise(found.model)))
+    with pytest.raises(ValueError, match="the weights of start=.* are int4 and cannot be learned"):
+        run(replace(other, start=str(tmp_path / "small")), tmp_path / "rounded")
 
 
 def test_a_poisoned_batch_is_skipped_and_counted(
