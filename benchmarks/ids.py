@@ -21,6 +21,7 @@ from typing import Any
 import sentencepiece
 
 from castor.interop.tokenizer import vocabulary
+from castor.tokens.learn import AS_IT_IS
 from castor.tokens.vocab import Vocab
 
 TURNS = ("<start_of_turn>", "<end_of_turn>")
@@ -70,13 +71,7 @@ def learned(lines: Sequence[str], size: int) -> bytes:
         sentence_iterator=iter([line for line in lines if line.strip()][:30_000]),
         model_writer=out,
         vocab_size=size,
-        model_type="bpe",
-        byte_fallback=True,
-        split_digits=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True,
+        **AS_IT_IS,
         user_defined_symbols=list(WHOLE),
         minloglevel=2,
         **frame,

@@ -12,6 +12,7 @@ import time
 from importlib.metadata import version
 
 import torch
+from sizes import sizes
 from transformers import GemmaConfig, GemmaForCausalLM
 
 
@@ -19,13 +20,7 @@ def main() -> None:
     shape = json.loads(sys.argv[1])
     torch.manual_seed(0)
     config = GemmaConfig(
-        vocab_size=shape["vocab"],
-        hidden_size=shape["width"],
-        intermediate_size=shape["hidden"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["kv_heads"],
-        head_dim=shape["head_width"],
+        **sizes(shape),
         eos_token_id=None,
     )
     model = GemmaForCausalLM(config).eval()

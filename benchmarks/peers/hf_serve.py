@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
 import torch
+from sizes import sizes
 from transformers import GemmaConfig, GemmaForCausalLM
 
 GATHER_S = 0.01  # the first of a batch waits so long for others, as long as they keep coming
@@ -39,13 +40,7 @@ class Batches(threading.Thread):
         super().__init__(daemon=True)
         torch.manual_seed(0)
         config = GemmaConfig(
-            vocab_size=shape["vocab"],
-            hidden_size=shape["width"],
-            intermediate_size=shape["hidden"],
-            num_hidden_layers=shape["layers"],
-            num_attention_heads=shape["heads"],
-            num_key_value_heads=shape["kv_heads"],
-            head_dim=shape["head_width"],
+            **sizes(shape),
             eos_token_id=None,
             pad_token_id=0,
         )

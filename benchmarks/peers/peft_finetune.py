@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 import torch
 from peft import LoraConfig, get_peft_model
+from sizes import sizes
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 from transformers.initialization import no_init_weights
 
@@ -23,13 +24,7 @@ from transformers.initialization import no_init_weights
 def model_of(shape: dict) -> torch.nn.Module:
     """Random weights in the wanted type; none of them is ever held in another."""
     config = Gemma3TextConfig(
-        vocab_size=shape["vocab"],
-        hidden_size=shape["width"],
-        intermediate_size=shape["hidden"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["kv_heads"],
-        head_dim=shape["head_width"],
+        **sizes(shape),
         query_pre_attn_scalar=shape["head_width"],
         sliding_window=shape["window"],
         max_position_embeddings=shape["length"],

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from castor.checkpoint import Checkpoint
@@ -19,6 +18,7 @@ from castor.data.sources import RESEARCH, licence
 from castor.evals.report import from_json as outcomes_of
 from castor.evals.report import markdown
 from castor.models.lora import Lora
+from castor.models.quant import weight_count
 from castor.recipes import RECIPES
 from castor.train.loop import METRICS
 from castor.train.metrics import read
@@ -67,14 +67,17 @@ def filled(page: str, text: str) -> str:
 
 
 def _model(found: Checkpoint, recipe: Recipe | FineTune) -> str:
-    weights = _count(found.model)
-    config = found.config
+    config, weights = found.config, _millions(weight_count(found.model))
     says = "text" if found.codec is None else "text and pictures"
-    drawn = "" if found.codec is None else f", and {_millions(_count(found.codec[0]))} of its codec"
+    drawn = (
+        ""
+        if found.codec is None
+        else f", and {_millions(weight_count(found.codec[0]))} of its codec"
+    )
     reads = "pictures, sound, clips and text" if {*found.model.encoders} else "text"
     return (
         f"# {recipe.name}\n\n"
-        f"A decoder with {_millions(weights)} weights{drawn}: {reads} in, "
+        f"A decoder with {weights} weights{drawn}: {reads} in, "
         f"{says} out. {config.layers} layers of width {config.width}, {config.vocab:,} ids, "
         f"{config.context} positions."
     )
@@ -161,10 +164,6 @@ def _spent(run: Path) -> str:
 def _machine(record: dict[str, Any]) -> str:
     devices = "" if record["devices"] == "1 x cpu" else f", {record['devices']}"
     return f"{record['processor']}, {record['cores']} cores{devices}, jax {record['jax']}"
-
-
-def _count(tree: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _millions(count: int) -> str:

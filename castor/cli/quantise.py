@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.checkpoint import WEIGHTS, write
     from castor.cli.answering import SHIPPED
     from castor.cli.screen import progress
-    from castor.models.quant import Format, errors
+    from castor.models.quant import Format, errors, weight_count
 
     found = _opened(arguments, shipped=SHIPPED)
     form = Format(int(arguments.format[3:]), symmetric=not arguments.asymmetric)
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         "format": str(form),
         "embedding": str(table or form),
         "bytes": size,
-        "bytes_per_weight": size / _weights(found.model),
+        "bytes_per_weight": size / weight_count(found.model),
         "errors": [{**one._asdict(), "format": str(one.format)} for one in lost],
         "benchmarks": compared,
     }
@@ -234,9 +234,3 @@ def _line(one: dict[str, Any]) -> tuple[str, str, str, str]:
     if unit == "share":
         return one["name"], shown(old, unit), shown(new, unit), f"{100 * (new - old):+.1f} points"
     return one["name"], f"{old:.3f} {unit}", f"{new:.3f} {unit}", f"{new - old:+.3f} {unit}"
-
-
-def _weights(model: Any) -> int:
-    import jax
-
-    return sum(leaf.size for leaf in jax.tree.leaves(model))

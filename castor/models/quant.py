@@ -282,6 +282,11 @@ def chosen(path: tuple[Any, ...], leaf: Any) -> str | None:
     return None if convolved else kind
 
 
+def weight_count(tree: Any) -> int:
+    """How many weights a tree stands for; the scales of quantised ones are none."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree, is_leaf=is_quantised))
+
+
 def is_quantised(leaf: Any) -> bool:
     """For `is_leaf`: a QTensor counts as one leaf."""
     return isinstance(leaf, QTensor)

@@ -17,6 +17,15 @@ from castor.tokens.vocab import CONTROLS, Vocab
 
 NEWLINES = ("\n", "\n\n", "\t")  # one id each: lines are cut here before learning
 FEWEST = CONTROLS + 256 + len(NEWLINES) + 1  # ids of a vocabulary: those, bytes, a piece
+AS_IT_IS: dict[str, Any] = {  # BPE of texts as they are, for SentencePiece's trainer
+    "model_type": "bpe",
+    "byte_fallback": True,
+    "split_digits": True,
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "allow_whitespace_only_pieces": True,
+}
 LINE = 8192  # characters of a line that are learned from as one
 COLORS = {"character": "#3b6ea5", "byte": "#c8553d"}
 SCRIPT = re.compile(  # what follows a script in the Unicode name of a letter
@@ -50,13 +59,7 @@ def learn(
             sentence_iterator=iter(lines),
             model_writer=out,
             vocab_size=size,
-            model_type="bpe",
-            byte_fallback=True,
-            split_digits=True,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
+            **AS_IT_IS,
             character_coverage=0.9995,  # rarer characters are spelled in bytes
             pad_id=0,
             eos_id=1,
