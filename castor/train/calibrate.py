@@ -41,10 +41,10 @@ from castor.models.quant import (
     quantised,
 )
 from castor.models.sizes import ModelConfig
-from castor.train.job import rows_of
 from castor.train.objectives import cross_entropy
 from castor.train.prepare import picture_book
 from castor.train.recipe import FineTune, Recipe
+from castor.train.rows import rows_of
 
 DAMP = 0.01  # of the mean second moment, added to each: as Frantar et al.
 LENGTH = 512  # tokens of a row of documents, at most

@@ -40,10 +40,11 @@ from castor.models.modality import perceive
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
 from castor.tokens.render import Tokens, render
-from castor.train.job import Job, once, rows_of, text_job
+from castor.train.job import Job, once, text_job
 from castor.train.objectives import Loss, next_token
 from castor.train.prepare import picture_book
 from castor.train.recipe import FineTune, Full, stored
+from castor.train.rows import rows_of
 from castor.train.step import cast
 
 PEFT = "peft"

@@ -4,20 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 from jax import Array
 
 from castor.checkpoint import AnyCheckpoint, Checkpoint, CodecCheckpoint, load
 from castor.core.recipe import to_json
-from castor.data.loader import Loader
 from castor.data.mixture import Mixture
 from castor.data.pictures import PictureBook
 from castor.models import decoder
 from castor.models.image_codec import init_codec, reconstruct
-from castor.models.modality import perceive
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
 from castor.tokens.vocab import Vocab
@@ -29,9 +26,10 @@ from castor.train.metrics import (
     reconstruction_numbers,
     tally,
 )
-from castor.train.objectives import SOURCES, Pictures, next_token, reconstruction
-from castor.train.prepare import Gallery, has_eval, pictures_of
+from castor.train.objectives import Pictures, next_token, reconstruction
+from castor.train.prepare import Gallery, pictures_of
 from castor.train.recipe import CodecRecipe, FineTune, Recipe, Run, stored
+from castor.train.rows import Rows, rows_of
 from castor.train.step import Objective
 
 
@@ -100,54 +98,6 @@ def model_job(
         begin=partial(_first_weights, recipe.start, config, vocab),
         checkpoint=checkpoint,
     )
-
-
-class Rows(NamedTuple):
-    """The batches of a model's run, as a Job has them."""
-
-    training: Callable[[int], Iterator[Any]]
-    held_out: Callable[[], Iterator[Any]]
-
-
-def rows_of(
-    recipe: Recipe | FineTune,
-    *,
-    config: ModelConfig,
-    vocab: Vocab,
-    book: PictureBook | None,
-    data: Path,
-) -> Rows:
-    """Packed rows of a mixture's documents.
-
-    Raises:
-        ValueError: a source cannot be opened, or does not fit into the rows.
-    """
-    mixture = recipe.mixture
-    if len(mixture.parts) > SOURCES:
-        raise ValueError(f"a mixture has at most {SOURCES} parts, not {len(mixture.parts)}")
-    loader = partial(
-        Loader,
-        data=data,
-        vocab=vocab,
-        see=partial(perceive, config=config),
-        draw=book,
-        rows=recipe.rows,
-        length=recipe.length,
-        capacity=recipe.capacity,
-        seed=recipe.seed,
-    )
-
-    def held_out() -> Iterator[Any]:
-        parts = tuple(part for part in mixture.parts if has_eval(part, data))
-        if parts:
-            numbers = np.array([mixture.parts.index(part) for part in parts], np.int32)
-            few = replace(mixture, parts=parts, stages=())
-            measured = loader(few, steps=recipe.eval_batches, split="eval")
-            for batch in measured.iterate(0):
-                yield batch._replace(sources=numbers[batch.sources])
-
-    training = loader(mixture, steps=recipe.steps, workers=recipe.workers)
-    return Rows(training.iterate, held_out)
 
 
 def text_job(
