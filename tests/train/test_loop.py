@@ -15,6 +15,7 @@ import pytest
 
 from castor.checkpoint import Keep, checkpoints, load, load_codec, write
 from castor.core.recipe import from_json
+from castor.data.loader import Loader
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.data.texts import Books
@@ -152,20 +153,20 @@ def test_a_poisoned_batch_is_skipped_and_counted(
         loss = objective(model, batch, **settings)
         return loss._replace(nats=loss.nats / batch.weights.min())
 
-    batches = jobs.Loader.iterate
+    batches = Loader.iterate
 
     def spoil(self: Any, start: int = 0) -> Any:
         for n, batch in enumerate(batches(self, start), start=1):
             yield batch._replace(weights=np.maximum(batch.weights, 0.0 if n == 2 else 1.0))
 
     monkeypatch.setattr(jobs, "next_token", poisoned)
-    monkeypatch.setattr(jobs.Loader, "iterate", spoil)
+    monkeypatch.setattr(Loader, "iterate", spoil)
     monkeypatch.setattr(meter, "PATIENCE", 2)
     run(replace(TEXT, steps=3), tmp_path / "once")
     lines = read(tmp_path / "once/metrics.jsonl")
     assert [line["skipped"] for line in lines if "skipped" in line] == [0, 1, 1]
     assert lines[1]["gradient_norm"] is None
-    monkeypatch.setattr(jobs.Loader, "iterate", batches)
+    monkeypatch.setattr(Loader, "iterate", batches)
     with pytest.raises(ValueError, match="has not been finite for 2 steps: lower"):
         run(TEXT, tmp_path / "always")
 
