@@ -101,7 +101,7 @@ def test_states_of_a_picture_of_any_shape_are_the_encoders(
     assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("name", ["ours", "siglip", "vit"])
+@pytest.mark.parametrize("name", [pytest.param("ours", marks=pytest.mark.slow), "siglip", "vit"])
 def test_a_prompt_with_a_picture_is_read_as_the_decoder_reads_it(tmp_path: Path, name: str) -> None:
     image = {"ours": SIGHTED.image, "siglip": SQUARE.image, "vit": SHAPELESS.image}[name]
     config = replace(SHARING, image=image)

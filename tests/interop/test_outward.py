@@ -50,6 +50,7 @@ def saved(kind: str, folder: Path, *, precision: str = "float32") -> dict:
     return json.loads((folder / "config.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPOKEN)
 def test_a_model_of_several_signals_comes_back_whole(kind: str, tmp_path: Path) -> None:
     model, config = seeing(kind)

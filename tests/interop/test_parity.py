@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from castor.core.batch import Batch
 from castor.models.cache import empty_cache
@@ -79,6 +80,7 @@ def test_a_layer_that_reads_anothers_keys_holds_no_cache(checkpoint):
     assert held == [layer.keys_of is None for layer, _ in checkpoint.config.entries]
 
 
+@pytest.mark.slow
 def test_bfloat16_adds_no_more_noise_than_rounding_the_weights_does(text_checkpoint):
     step = jax.jit(partial(extend, config=text_checkpoint.config))
 

@@ -109,6 +109,7 @@ def test_a_prompt_of_pictures_and_sounds_gives_the_reference_logits(sounding):
     near(states, known)
 
 
+@pytest.mark.slow
 def test_bfloat16_adds_no_more_noise_than_rounding_the_weights_does(sounding):
     known, sounds, wanted = sounding
 

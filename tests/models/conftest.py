@@ -106,7 +106,9 @@ MANY = replace(  # every option that open weights have, with what the others lea
 )
 
 
-@pytest.fixture(scope="session", params=["TINY", "DEEP", "MANY"])
+@pytest.fixture(
+    scope="session", params=["TINY", "DEEP", pytest.param("MANY", marks=pytest.mark.slow)]
+)
 def sized(request: pytest.FixtureRequest) -> tuple[Model, ModelConfig]:
     """A model with weights and its config: TINY, one with encoder layers and a pattern, and one
     with all that layers of open weights do."""

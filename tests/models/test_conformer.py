@@ -129,7 +129,9 @@ def test_thirty_seconds_fill_all_slots_and_what_is_beyond_changes_nothing():
 
 
 @pytest.mark.parametrize("config", [CONFIG, AROUND], ids=["past", "future"])
-@pytest.mark.parametrize("frames", [(13, 20, 7), (14, 19, 8), (5, 1, 24)])
+@pytest.mark.parametrize(
+    "frames", [(13, 20, 7), pytest.param((14, 19, 8), marks=pytest.mark.slow), (5, 1, 24)]
+)
 def test_sounds_side_by_side_have_the_states_that_they_have_alone(config, frames):
     rng = np.random.default_rng(0)
     mels = [rng.normal(size=(n, 8)).astype(np.float32) for n in frames]

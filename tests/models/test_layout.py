@@ -20,7 +20,7 @@ def loss(model, batch, config):
 
 
 @pytest.mark.parametrize("sized", ["DEEP"], indirect=True)
-@pytest.mark.parametrize(("data", "model"), [(8, 1), (2, 4)])
+@pytest.mark.parametrize(("data", "model"), [pytest.param(8, 1, marks=pytest.mark.slow), (2, 4)])
 def test_eight_devices_compute_what_one_computes(sized, rows, data, model):
     weights, config = sized
     document, pack = rows

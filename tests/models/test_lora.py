@@ -97,7 +97,9 @@ def test_merging_keeps_the_type_and_all_else() -> None:
     assert after.decoder.embedding is model.decoder.embedding
 
 
-@pytest.mark.parametrize("format", [None, INT8], ids=["dense", "int8"])
+@pytest.mark.parametrize(
+    "format", [None, pytest.param(INT8, marks=pytest.mark.slow)], ids=["dense", "int8"]
+)
 def test_gradients_are_those_of_the_sum(format: Any) -> None:
     model, lora = init(PLAIN, KEY), Lora(rank=4)
     model = model if format is None else quantise(model, format=format)

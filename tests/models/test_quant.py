@@ -154,6 +154,7 @@ def test_a_quantised_model_computes_what_its_dense_weights_do(config: ModelConfi
     np.testing.assert_allclose(logits(made, states), logits(densed(made), wanted), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_decoding_and_unrolled_layers_take_quantised_weights() -> None:
     made = weights_in(quantise(init(CONFIG, jax.random.key(0))), "float32")
     tokens = jnp.asarray(batch().tokens)

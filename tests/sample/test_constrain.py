@@ -100,6 +100,7 @@ def valid(text: str, schema: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(schema=SCHEMAS, seed=st.integers(0, 999), taste=st.sampled_from(TASTES))
 def test_a_reply_that_ends_parses_and_is_valid_and_each_reply_can_end(vocab, schema, seed, taste):
@@ -245,7 +246,7 @@ def test_calls_alone_are_one_to_so_many_and_nothing_else(vocab, most, taste):
         assert 1 <= len(judged(parts)) == len(parts) == ids.count(Control.CALL_BEGIN) <= most
 
 
-@pytest.mark.parametrize("mode", ["auto", "validated"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("validated", marks=pytest.mark.slow)])
 def test_calls_in_text_are_whole_and_the_text_is_free(vocab, mode):
     constraint, seen = calls(FUNCTIONS, vocab=vocab, mode=mode, most=2), 0
     for seed in range(12):

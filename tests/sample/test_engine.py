@@ -112,7 +112,7 @@ def test_only_a_picture_is_one_picture_of_the_grid_whatever_max_tokens_is(engine
     assert reply.finish == "stop" and reply.ids[-1] == Control.END
 
 
-@pytest.mark.parametrize("patch", [8, 16])
+@pytest.mark.parametrize("patch", [pytest.param(8, marks=pytest.mark.slow), 16])
 def test_a_picture_is_as_large_as_those_that_the_codec_was_trained_on(engine, patch):
     shape = CodecConfig(patch=patch, levels=(4, 4), width=16, heads=1, side=64)
     codec = (init_codec(shape, jax.random.key(0)), shape)

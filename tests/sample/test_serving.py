@@ -25,7 +25,11 @@ def desk(engine) -> Iterator[Desk]:
     desk.close()
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, HOT, DRAWN], ids=["greedy", "hot", "drawn"])
+@pytest.mark.parametrize(
+    "sampling",
+    [GREEDY, pytest.param(HOT, marks=pytest.mark.slow), DRAWN],
+    ids=["greedy", "hot", "drawn"],
+)
 def test_many_at_once_are_answered_as_each_alone(desk, engine, documents, sampling):
     alone = [engine.reply([document], sampling)[0] for document in documents]
     found = together(*(hear(desk, Ask(document, sampling)) for document in documents))

@@ -103,6 +103,7 @@ def test_what_suits_never_loses_more_than_rounding_to_nearest(form: Format) -> N
         assert float(error(w[i], one, moment)) <= float(error(w[i], other, moment)) * 1.0001
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_has_the_form_of_a_rounded_one_and_is_nearer(model: Model) -> None:
     heard: list[tuple[int, int]] = []
     made = calibrated(

@@ -93,6 +93,7 @@ def run(recipe: Any, out: Path) -> tuple[Path, list[Progress]]:
     return train(recipe, data=NOWHERE, out=out, report=seen.append), seen
 
 
+@pytest.mark.slow
 def test_a_codec_a_vocabulary_and_a_model_are_made_in_order(tmp_path: Path) -> None:
     parts = (*TEXT.mixture.parts, *DRAWINGS.parts)
     recipe = replace(

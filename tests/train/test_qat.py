@@ -50,6 +50,7 @@ def test_the_distance_is_the_divergence_of_the_next_ids(model: Model) -> None:
     assert float(found.count) == 64
 
 
+@pytest.mark.slow
 def test_steps_bring_the_rounded_model_nearer_on_batches_that_it_has_not_seen(
     model: Model,
 ) -> None:

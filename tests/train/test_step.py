@@ -120,6 +120,7 @@ def test_the_state_hands_over_its_memory() -> None:
     assert before.is_deleted()
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_the_same_thing_and_keeps_float32_weights() -> None:
     transform = Muon(schedule=CONSTANT).transform(30)
     losses = {}

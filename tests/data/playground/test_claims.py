@@ -193,6 +193,7 @@ def test_walls_are_touched_without_a_gap(item: Item, walls: set[str]) -> None:
     assert item.walls == walls
 
 
+@pytest.mark.slow
 def test_true_and_false_are_equally_common() -> None:
     answers = Counter()
     for seed in range(400):
@@ -236,6 +237,7 @@ def test_in_words_alone_the_same_is_told_and_asked() -> None:
     assert questions == tuple(map(about.reasoned, about.claims))
 
 
+@pytest.mark.slow
 def test_a_word_in_the_sentence_does_not_tell_the_answer() -> None:
     counts: dict[str, list[int]] = {}
     for question in (question for seed in range(900) for question in claimed(seed)):
