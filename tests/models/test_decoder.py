@@ -54,6 +54,11 @@ def test_packed_documents_have_the_states_that_they_have_alone(sized, packed, ap
         np.testing.assert_allclose(found[n], theirs[n][apart.segments[n] > 0], atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "sized",
+    ["TINY", *(pytest.param(size, marks=pytest.mark.slow) for size in ("DEEP", "MANY"))],
+    indirect=True,
+)
 def test_the_gradient_of_packed_documents_is_the_sum_of_their_own(sized, packed, apart):
     slope = compiled(jax.grad(sums), sized[1])
     ours, theirs = (slope(sized[0], batch) for batch in (packed, apart))

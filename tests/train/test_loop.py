@@ -145,6 +145,7 @@ def test_a_codec_a_vocabulary_and_a_model_are_made_in_order(tmp_path: Path) -> N
         run(replace(other, start=str(tmp_path / "small")), tmp_path / "rounded")
 
 
+@pytest.mark.slow
 def test_a_poisoned_batch_is_skipped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def test_every_medium_opens(spec: Playground) -> None:
             openers[medium.mime.split("/")[0]](medium.data, medium.mime)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_show_different_things(spec: Playground) -> None:
     def shown(split: Split) -> set[object]:
         source = spec.open(HERE, split)
