@@ -68,6 +68,7 @@ def show(arguments: argparse.Namespace) -> None:
         see=partial(perceive, config=recipe.model),
         draw=None if recipe.codec is None else _blanks(recipe.codec),
         rows=recipe.rows,
+        groups=recipe.groups,
         length=recipe.length,
         capacity=recipe.capacity,
         seed=arguments.seed,

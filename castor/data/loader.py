@@ -1,10 +1,12 @@
 """Batches by number: which documents a step takes, rendered, packed, by worker processes.
 
-Invariant: a batch is a function of (mixture, data, seed, step). It does not matter which steps were
-made before, in which order, or by how many workers, so the state to resume from is a step number.
+Invariant: a batch is a function of (mixture, data, seed, step), and a group of it, one of the parts
+that are packed each by itself, of these and its number. It does not matter which were made before,
+in which order, or by how many workers or hosts, so the state to resume from is a step number.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -12,7 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
-from castor.core.batch import Batch, Signal
+from castor.core.batch import Batch, Signal, joined
 from castor.core.content import Document, Media
 from castor.core.media import ppm, wav
 from castor.data.augment import STILL, Varied
@@ -61,7 +63,9 @@ class Loader:
     """Batches of a mixture by step number.
 
     `see` and `draw` are as in `render`; `capacity` is how many slots of each kind a row has. The
-    first batches of a new worker are slow: it opens the sources and decodes their media.
+    `rows` of a batch are packed in equal `groups`, each from documents of its own, and nothing is
+    read for groups that nobody asks for. The first batches of a new worker are slow: it opens the
+    sources and decodes their media.
 
     Raises:
         ValueError: a source cannot be opened, or no document of a part fits into a row.
@@ -76,6 +80,7 @@ class Loader:
         see: See,
         draw: Draw | None = None,
         rows: int,
+        groups: int = 1,
         length: int,
         capacity: dict[str, int],
         seed: int,
@@ -83,44 +88,69 @@ class Loader:
         workers: int = 0,
         split: Split = "train",
     ) -> None:
+        assert rows % groups == 0, f"{rows} rows in {groups} groups"
         self.mixture, self.seed, self.steps, self.workers = mixture, seed, steps, workers
+        self.groups = groups
         self._names, self._data = mixture.names, data
         self._split: Split = split
         self.vocab, self._see, self._draw = vocab, see, draw
-        self._rows, self._length, self._capacity = rows, length, capacity
+        self._rows, self._length, self._capacity = rows // groups, length, capacity
         self._sources: list[Source] | None = None
         self._rooms = {kind: _room(see, kind, slots) for kind, slots in capacity.items() if slots}
         self.measures = tuple(self._measure(i) for i in range(len(mixture.parts)))
-        self._rates = _Rates(self.mixture, self.measures, steps, tokens=rows * length)
+        self._rates = _Rates(
+            self.mixture, self.measures, steps, groups=groups, tokens=self._rows * length
+        )
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, 0 to steps - 1."""
-        return self.packed(step).batch
+    def batch(self, step: int, groups: range | None = None) -> Batch:
+        """The batch of a step, 0 to steps - 1, or only the rows of those groups, one after another.
 
-    def packed(self, step: int) -> Packed:
-        """The batch of a step, and what found no room in it."""
+        Raises:
+            ValueError: the run has no such step, or a batch no such groups.
+        """
+        return self.packed(step, groups).batch
+
+    def packed(self, step: int, groups: range | None = None) -> Packed:
+        """What `batch` is, and what found no room in it."""
+        if not 0 <= step < self.steps:
+            raise ValueError(f"step {step} is not one of the {self.steps} steps of the run")
+        made = [self._group(step * self.groups + group) for group in self._chosen(groups)]
+        dropped: dict[int, int] = {}
+        for part, count in (item for one in made for item in one.dropped.items()):
+            dropped[part] = dropped.get(part, 0) + count
+        return Packed(joined([one.batch for one in made]), dropped)
+
+    def _chosen(self, groups: range | None) -> range:
+        every = range(self.groups)
+        if groups is None:
+            return every
+        if not groups or groups[0] not in every or groups[-1] not in every:
+            raise ValueError(f"a batch is packed in groups 0 to {self.groups - 1}, not {groups}")
+        return groups
+
+    def _group(self, turn: int) -> Packed:
         whole: list[Piece] = []
         texts: list[tuple[int, int]] = []
-        emphases = self.emphases(step)
-        for i, draws in enumerate(self._draws(step)):
+        emphases = self._rates.emphases(turn)
+        for i, draws in enumerate(self._draws(turn)):
             if self.measures[i].fills:
                 texts += [(i, number) for number in draws]
             else:
                 whole += [Piece(self.render(i, number), i, emphases[i]) for number in draws]
-        fillers = self._texts(texts, emphases, step)
+        fillers = self._texts(texts, emphases, turn)
         return pack(whole, rows=self._rows, length=self._length, rooms=self._rooms, fillers=fillers)
 
     def _texts(
-        self, draws: Sequence[tuple[int, int]], emphases: Sequence[float], step: int
+        self, draws: Sequence[tuple[int, int]], emphases: Sequence[float], turn: int
     ) -> Iterator[Piece]:
         """Texts in a random order, the first one from a random place on.
 
-        A batch is a window on an endless row of texts, so it begins within one as it ends within
+        A group is a window on an endless row of texts, so it begins within one as it ends within
         one. If it began with one, sources of short texts would get more than their share.
         """
         if not draws:
             return
-        rng = np.random.default_rng([self.seed, 1, step])
+        rng = np.random.default_rng([self.seed, 1, turn])
         sizes = np.array([self.measures[part].tokens for part, _ in draws])
         first = int(rng.choice(len(draws), p=sizes / sizes.sum()))
         others = [int(k) for k in rng.permutation(len(draws)) if k != first]
@@ -146,14 +176,19 @@ class Loader:
 
     def emphases(self, step: int) -> list[float]:
         """What the weights of each part's targets are multiplied with in that step."""
-        return self._rates.emphases(step)
+        return self._rates.emphases(step * self.groups)
 
-    def iterate(self, start: int = 0) -> Generator[Batch, None, None]:
-        """Batches from a step to the last one, made ahead by `workers` processes."""
+    def iterate(self, start: int = 0, groups: range | None = None) -> Generator[Batch, None, None]:
+        """Batches from a step to the last one, made ahead by `workers` processes.
+
+        Raises:
+            ValueError: a batch has no such groups.
+        """
+        batch = partial(self.batch, groups=self._chosen(groups))
         if not self.workers or start >= self.steps:
-            yield from map(self.batch, range(start, self.steps))
+            yield from map(batch, range(start, self.steps))
             return
-        ahead = started(self.batch, range(start, self.steps), workers=self.workers)
+        ahead = started(batch, range(start, self.steps), workers=self.workers)
         try:
             yield from ahead
         finally:
@@ -205,13 +240,11 @@ class Loader:
             self._sources = [p.source.open(self._data, self._split) for p in self.mixture.parts]
         return self._sources
 
-    def _draws(self, step: int) -> list[range]:
-        if not 0 <= step < self.steps:
-            raise ValueError(f"step {step} is not one of the {self.steps} steps of the run")
+    def _draws(self, turn: int) -> list[range]:
         phases = [
             crc32(name.encode(), self.seed & 0xFFFFFFFF) / 2**32 for name in self.mixture.names
         ]
-        before, after = self._rates.drawn(step), self._rates.drawn(step + 1)
+        before, after = self._rates.drawn(turn), self._rates.drawn(turn + 1)
         return [
             range(int(a + phase), int(b + phase))
             for a, b, phase in zip(before, after, phases, strict=True)
@@ -241,10 +274,19 @@ class Loader:
 
 
 class _Rates:
-    """How many documents of each part have been drawn before a step: a closed form of it."""
+    """How many documents of each part have been drawn before a turn: a closed form of it.
+
+    A turn is one group of one step: those of a step follow each other, and a group has `tokens`.
+    """
 
     def __init__(
-        self, mixture: Mixture, measures: Sequence[Measure], steps: int, *, tokens: int
+        self,
+        mixture: Mixture,
+        measures: Sequence[Measure],
+        steps: int,
+        *,
+        groups: int,
+        tokens: int,
     ) -> None:
         fills = np.array([m.fills for m in measures])
         sizes = np.array([m.tokens for m in measures])
@@ -255,21 +297,21 @@ class _Rates:
             text = float((wanted * sizes)[fills].sum())
             whole = 1.0 if text else FULL
             spare = 1 + SPARE + 2 * float(sizes[fills].max(initial=0)) / max(text, 1.0)
-            self._ends.append(end)
+            self._ends.append(end * groups)
             self._rates.append(wanted * np.where(fills, spare, whole))
             self._emphases.append(_balanced(mixture, np.array(emphases), wanted * targets))
 
-    def drawn(self, step: int) -> list[float]:
-        """Documents of each part in the steps before this one, in fractions of a document."""
+    def drawn(self, turn: int) -> list[float]:
+        """Documents of each part in the turns before this one, in fractions of a document."""
         total = np.zeros(len(self._rates[0]))
         for (start, end), rates in zip(pairwise(self._ends), self._rates, strict=True):
-            total += rates * max(0, min(step, end) - start)
+            total += rates * max(0, min(turn, end) - start)
         return total.tolist()
 
-    def emphases(self, step: int) -> list[float]:
+    def emphases(self, turn: int) -> list[float]:
         """What the weights of each part's targets are multiplied with."""
         for end, emphases in zip(self._ends[1:], self._emphases, strict=True):
-            if step < end:
+            if turn < end:
                 return emphases
         return self._emphases[-1]
 

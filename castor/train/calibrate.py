@@ -67,7 +67,8 @@ def batches_of(
     recipe = _recipe(found, data)
     if isinstance(recipe, FineTune):
         data = data.resolve().parent
-    recipe = replace(recipe, rows=rows, steps=steps, seed=recipe.seed + 1, accumulate=1, workers=0)
+    whole = {"rows": rows, "groups": 1, "accumulate": 1, "workers": 0}
+    recipe = replace(recipe, steps=steps, seed=recipe.seed + 1, **whole)
     book = None
     if found.codec is not None:
         book = picture_book(recipe, CodecCheckpoint(*found.codec), data=data, out=aside)

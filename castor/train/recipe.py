@@ -122,10 +122,13 @@ class Recipe(Run):
     """A model with its vocabulary and codec, from files to weights.
 
     `model.vocab` is set from the vocabulary. `capacity` is how many slots of each kind of signal
-    a row of `length` tokens has; documents that need more are left out.
+    a row of `length` tokens has; documents that need more are left out. A batch is packed in
+    `groups`, each by itself, so that a host reads only those that it trains on: the number of hosts
+    must divide them.
 
     Raises:
-        ValueError: a number is out of its range, or a row or a batch is too long.
+        ValueError: a number is out of its range, a row or a batch is too long, or the rows cannot
+            be cut into groups.
     """
 
     model: ModelConfig
@@ -135,19 +138,21 @@ class Recipe(Run):
     capacity: dict[str, int] = field(default_factory=dict)
     z_loss: float = 0.0
     start: str | None = None  # a checkpoint or run whose weights are the first ones
+    groups: int = 1  # parts that a batch is packed in, each by itself [ours]
     workers: int = 1  # processes that make batches; 0 = the training process itself
 
     def __post_init__(self) -> None:
         super().__post_init__()
         LENGTH.check(self, "length")
         AMOUNT.check(self, "capacity", "z_loss")
+        ROWS.check(self, "groups")
         WORKERS.check(self, "workers")
         if self.length > self.model.context:
             raise ValueError(
                 f"length={self.length} is more than model.context={self.model.context}; lower it, "
                 "or raise model.context first"
             )
-        _check_batch(self.rows, self.length)
+        _check_batch(self)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,8 @@ class FineTune(Run):
     them. Without a `capacity` a row has the slots that the documents need.
 
     Raises:
-        ValueError: a number is out of its range, or a batch is too long.
+        ValueError: a number is out of its range, a batch is too long, or its rows cannot be cut
+            into groups.
     """
 
     start: str
@@ -177,14 +183,16 @@ class FineTune(Run):
     save_every: int = 100
     capacity: dict[str, int] = field(default_factory=dict)
     z_loss: float = 0.0
+    groups: int = 1
     workers: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         LENGTH.check(self, "length")
         AMOUNT.check(self, "capacity", "z_loss")
+        ROWS.check(self, "groups")
         WORKERS.check(self, "workers")
-        _check_batch(self.rows, self.length)
+        _check_batch(self)
 
 
 AnyRecipe = Recipe | CodecRecipe | FineTune
@@ -200,11 +208,19 @@ def recipe_from(data: dict[str, Any]) -> AnyRecipe:
     return from_json(kind, data)
 
 
-def _check_batch(rows: int, length: int) -> None:
+def _check_batch(recipe: Recipe | FineTune) -> None:
+    rows, length = recipe.rows, recipe.length
     if rows * length > MOST_TOKENS:
         raise ValueError(
             f"rows={rows} of length={length} are {rows * length:,} tokens "
             f"in one batch, and {MOST_TOKENS:,} are the most; lower rows or length"
+        )
+    least = recipe.groups * recipe.accumulate  # so that each host has rows in each part
+    if rows % least:
+        raise ValueError(
+            f"rows={rows} cannot be cut into groups={recipe.groups} and each of them into "
+            f"accumulate={recipe.accumulate}; the nearest rows that can are "
+            f"{least * max(1, round(rows / least))}"
         )
 
 

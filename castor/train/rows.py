@@ -1,10 +1,10 @@
 """A model's run as batches: packed rows of its mixture's documents, to learn and to measure on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,11 +18,23 @@ from castor.train.prepare import has_eval
 from castor.train.recipe import FineTune, Recipe
 
 
+class Training(Protocol):
+    """Batches from a step on; of each one only those `groups` that a host trains on, or all."""
+
+    def __call__(self, start: int, *, groups: range | None = None) -> Iterator[Any]: ...
+
+
+class HeldOut(Protocol):
+    """Batches to measure on; of each one only those `groups` that a host measures, or all."""
+
+    def __call__(self, *, groups: range | None = None) -> Iterator[Any]: ...
+
+
 class Rows(NamedTuple):
     """The batches of a model's run, as a Job has them."""
 
-    training: Callable[[int], Iterator[Any]]
-    held_out: Callable[[], Iterator[Any]]
+    training: Training
+    held_out: HeldOut
 
 
 def rows_of(
@@ -48,18 +60,19 @@ def rows_of(
         see=partial(perceive, config=config),
         draw=book,
         rows=recipe.rows,
+        groups=recipe.groups,
         length=recipe.length,
         capacity=recipe.capacity,
         seed=recipe.seed,
     )
 
-    def held_out() -> Iterator[Any]:
+    def held_out(*, groups: range | None = None) -> Iterator[Any]:
         parts = tuple(part for part in mixture.parts if has_eval(part, data))
         if parts:
             numbers = np.array([mixture.parts.index(part) for part in parts], np.int32)
             few = replace(mixture, parts=parts, stages=())
             measured = loader(few, steps=recipe.eval_batches, split="eval")
-            for batch in measured.iterate(0):
+            for batch in measured.iterate(0, groups):
                 yield batch._replace(sources=numbers[batch.sources])
 
     training = loader(mixture, steps=recipe.steps, workers=recipe.workers)
