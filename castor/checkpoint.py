@@ -281,9 +281,8 @@ def resume[T](run: Path, *, fresh: T) -> T:
     folder, _ = _opened(run)
     if not (folder / STATE).exists():
         raise ValueError(f"{folder} holds weights only, no state to go on from")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
         for name, leaf in named(fresh).items()
         if leaf.size  # orbax stores no empty arrays
     }

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ class Layout(argparse.RawDescriptionHelpFormatter):
 
 
 Verbs = argparse._SubParsersAction  # argparse has no public name for it
+MESH_AXES = ("replica", "fsdp", "expert", "tensor", "sequence")  # as castor.models.layout.AXES
 MOST_SIDE_BY_SIDE = 1 << 20  # devices of a mesh, or codes of a picture
 
 
@@ -144,6 +146,22 @@ def share(text: str) -> float:
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return number
+
+
+def mesh_sizes(text: str) -> dict[str, int]:
+    """Axes of a mesh and how long each is: "fsdp=4,tensor=2"."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        axis, _, length = part.partition("=")
+        if axis not in MESH_AXES or axis in found or not (length.isdecimal() and int(length)):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no mesh: it is AXIS=N,AXIS=N with each of "
+                f"{', '.join(MESH_AXES)} once at most, such as fsdp=4,tensor=2"
+            )
+        found[axis] = int(length)
+    if prod(found.values()) > MOST_SIDE_BY_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_SIDE_BY_SIDE:,} in all")
+    return found
 
 
 def side_by_side(text: str) -> tuple[int, int]:

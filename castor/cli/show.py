@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb, set_flag, side_by_side
+from castor.cli.flags import Verbs, add_verb, mesh_sizes, set_flag
 
 if TYPE_CHECKING:
     from castor.data.mixture import Mixture
@@ -29,9 +29,9 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--tree", action="store_true", help="every weight with its shape")
     verb.add_argument(
         "--mesh",
-        metavar="DxM",
-        type=side_by_side,
-        help="bytes on each of D x M devices: D ways for rows, M ways for heads and vocabulary",
+        metavar="AXIS=N,...",
+        type=mesh_sizes,
+        help="bytes on each device of a mesh, such as fsdp=64,tensor=8",
     )
 
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         show_recipe(chosen(what, arguments.set), **how)
 
 
-def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: tuple[int, int] | None) -> None:
+def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: dict[str, int] | None) -> None:
     """Values, mixture and weights; a model's codec is told in a line."""
     from castor.cli.screen import in_words
     from castor.train.recipe import CodecRecipe, FineTune, Recipe, name_of
@@ -68,7 +68,7 @@ def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: tuple[int, int] | None
     show_values(recipe, leave_out=("mixture.", "codec."))
     show_mixture(recipe.mixture)
     if not isinstance(recipe, FineTune):
-        show_weights(recipe.model, tree=tree, mesh=mesh)
+        show_weights(recipe.model, tree=tree, mesh=mesh, run=recipe)
     tokens = " pictures" if isinstance(recipe, CodecRecipe) else f" of {recipe.length} tokens"
     print(f"\n{recipe.steps:,} steps of {recipe.rows} rows{tokens}", end="")
     if isinstance(recipe, Recipe):
@@ -111,7 +111,7 @@ def members(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def show_checkpoint(folder: Path, *, tree: bool, mesh: tuple[int, int] | None) -> None:
+def show_checkpoint(folder: Path, *, tree: bool, mesh: dict[str, int] | None) -> None:
     """Where it comes from, what is in it, and its weights."""
     from castor.checkpoint import load, load_codec
     from castor.cli.screen import in_bytes
@@ -177,13 +177,17 @@ def show_mixture(mixture: "Mixture") -> None:
 
 
 def show_weights(
-    config: "ModelConfig | CodecConfig", *, tree: bool, mesh: tuple[int, int] | None
+    config: "ModelConfig | CodecConfig",
+    *,
+    tree: bool,
+    mesh: dict[str, int] | None,
+    run: "AnyRecipe | None" = None,
 ) -> None:
     """How many weights there are and where, what they take, and the arithmetic of one token."""
     from math import prod
 
     from castor.cli.screen import in_bytes, in_words, table
-    from castor.cli.weights import bytes_on_each, flops_per_token, grouped, shapes_of
+    from castor.cli.weights import flops_per_token, grouped, shapes_of
     from castor.models.sizes import ModelConfig
 
     shapes = shapes_of(config)
@@ -201,8 +205,7 @@ def show_weights(
         f"{in_bytes(4 * total)} in float32"
     )
     if mesh is not None:
-        each = in_bytes(bytes_on_each(config, mesh=mesh))
-        print(f"{each} of float32 weights on each of {mesh[0]} x {mesh[1]} devices")
+        show_devices(config, mesh=mesh, run=run)
     if isinstance(config, ModelConfig):
         length = min(config.context, 1024)
         work = flops_per_token(config, length=length)
@@ -210,3 +213,30 @@ def show_weights(
             f"{in_words(work)} floating-point operations for a token in a row of {length:,}, "
             f"{in_words(3 * work)} to learn from it"
         )
+
+
+def show_devices(
+    config: "ModelConfig | CodecConfig", *, mesh: dict[str, int], run: "AnyRecipe | None"
+) -> None:
+    """What a device of a mesh holds: weights or, where they are learned, all float32 state.
+
+    Raises:
+        ValueError: the mesh does not divide what the run has.
+    """
+    from math import prod
+
+    from castor.cli.screen import in_bytes, table
+    from castor.cli.weights import bytes_on_each
+    from castor.train.loop import fits
+
+    if run is not None:
+        fits(run, mesh)
+    each = bytes_on_each(config, mesh=mesh, optimizer=run and run.optimizer)
+    if run is not None and run.ema:
+        each["averages"] = each["weights"]
+    rows = [*each.items()] + [("in all", sum(each.values()))] * (len(each) > 1)
+    print()
+    table(
+        (f"each of {prod(mesh.values()):,} devices", "float32"),
+        [(name, in_bytes(size)) for name, size in rows],
+    )

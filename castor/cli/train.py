@@ -3,14 +3,17 @@
 import argparse
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from castor.cli import finetune
-from castor.cli.flags import Verbs, add_verb, count, data_flag, set_flag
+from castor.cli.flags import Verbs, add_verb, count, data_flag, mesh_sizes, set_flag
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from castor.train.recipe import CodecRecipe, Recipe
 
 MORE = """\
@@ -50,6 +53,13 @@ def add(verbs: Verbs) -> None:
         "--out", metavar="RUN", type=Path, help="where the run is kept (default: runs/RECIPE)"
     )
     set_flag(verb)
+    verb.add_argument(
+        "--mesh",
+        metavar="AXIS=N,...",
+        type=mesh_sizes,
+        help="share the run out over devices: rows by replica, fsdp or expert, heads by tensor, "
+        "columns by sequence, such as fsdp=4,tensor=2",
+    )
     finetune.add_flags(verb)
     verb.add_argument(
         "--limit",
@@ -74,7 +84,8 @@ def run(arguments: argparse.Namespace) -> None:
         recipe, data = chosen(arguments.recipe, arguments.set), arguments.data
     out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
     with _machine_noted(out, out / "codec"), Live() as live:
-        checkpoint = train(recipe, data=data, out=out, report=live.show)
+        mesh = _mesh(arguments.mesh)
+        checkpoint = train(recipe, data=data, out=out, report=live.show, mesh=mesh)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
     if isinstance(recipe, FineTune):
         finetune.tell(out)
@@ -87,6 +98,23 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.limit:
         measure(recipe, checkpoint, out=out, limit=arguments.limit)
     print(f"go on with: castor chat --model {out}")
+
+
+def _mesh(sizes: dict[str, int] | None) -> "Mesh | None":
+    """The devices of a mesh; a CPU is as many as are asked for.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if sizes is None:
+        return None
+    import jax
+
+    from castor.models.layout import mesh_of
+
+    with suppress(RuntimeError):  # JAX counted its devices before
+        jax.config.update("jax_num_cpu_devices", prod(sizes.values()))
+    return mesh_of(sizes)
 
 
 @contextmanager

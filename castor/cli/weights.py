@@ -11,9 +11,10 @@ from jax.sharding import AbstractMesh
 from castor.core.batch import Batch
 from castor.models import decoder
 from castor.models.image_codec import CodecConfig, init_codec
-from castor.models.layout import AXES, bytes_per_device
+from castor.models.layout import AXES, bytes_per_device, lengths
 from castor.models.sizes import ModelConfig
 from castor.train.flops import flops
+from castor.train.optim import Optimizer
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -46,9 +47,21 @@ def flops_per_token(config: ModelConfig, *, length: int) -> float:
     return flops(forward, _tree(config), batch) / length
 
 
-def bytes_on_each(config: ModelConfig | CodecConfig, *, mesh: tuple[int, int]) -> int:
-    """Bytes of float32 weights on the fullest of data x model devices, none of which need exist."""
-    return bytes_per_device(_tree(config), AbstractMesh(mesh, AXES))
+def bytes_on_each(
+    config: ModelConfig | CodecConfig, *, mesh: dict[str, int], optimizer: Optimizer | None = None
+) -> dict[str, int]:
+    """Bytes on the fullest device of a mesh, which need not exist: of float32 weights and of their
+    gradients, and of the moments of an optimizer if one is named."""
+    over, tree = AbstractMesh(lengths(mesh), AXES), _tree(config)
+    weights = bytes_per_device(tree, over)
+    if optimizer is None:
+        return {"weights": weights}
+    moments = jax.eval_shape(optimizer.transform(1).init, tree)
+    return {
+        "weights": weights,
+        "gradients": weights,
+        "moments": bytes_per_device(moments, over),
+    }
 
 
 def _tree(config: ModelConfig | CodecConfig) -> Any:

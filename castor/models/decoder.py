@@ -22,6 +22,7 @@ from castor.models.attention import attend, attend_held, causal
 from castor.models.block import Block, finish, init_block, project
 from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
+from castor.models.layout import by_rows_and_columns
 from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
@@ -68,7 +69,7 @@ def init(config: ModelConfig, key: PRNGKeyArray) -> Model:
 def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "B T D"]:
     """The state at every position of packed rows: the full forward pass of training."""
     tokens, positions = jnp.asarray(batch.tokens), jnp.asarray(batch.positions)
-    x = embed(model, tokens, batch.media, config=config)
+    x = by_rows_and_columns(embed(model, tokens, batch.media, config=config))
     segments, blocks = jnp.asarray(batch.segments), jnp.asarray(batch.blocks)
     turns = _turns(positions, config)
     seeing = unseeing(blocks, batch.media, config=config)
@@ -278,7 +279,7 @@ def _group_of(
         for i, (block, held, own, layer) in enumerate(zip(*given, stage.pattern, strict=True)):
             source = None if layer.keys_of is None else kept[layer.keys_of]
             seen, new = mix(block, layer, x, held, source)
-            x = finish(block, x, seen, own, config=config)
+            x = by_rows_and_columns(finish(block, x, seen, own, config=config))
             if stage.repeats == 1:
                 kept[first + i] = new
             after.append(None if held is None else new)

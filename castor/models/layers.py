@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from castor.models.layout import AXES, added_up, by_device, dividing
 from castor.models.quant import QTensor, dense, rows
 
 EPSILON = 1e-6
@@ -47,17 +49,31 @@ def _lookup_forward(table: Array, ids: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _lookup_backward(kept: tuple[Array, Array], given: Array) -> tuple[Array, None]:
-    """Sums over equal ids, put in their rows: a long table is never held in float32."""
+    """Sums over equal ids; on a mesh every device has those of its share of the ids."""
     table, ids = kept
-    V, D = table.shape
-    order = jnp.argsort(ids.reshape(-1)).astype(jnp.int32)
-    ids = ids.reshape(-1)[order]
+    flat, given = ids.reshape(-1), given.reshape(-1, table.shape[1])
+    axes = dividing(len(flat), *AXES)
+    if axes is None:
+        return _by_id(flat, given, len(table)), None
+    cut = dividing(len(table), *axes)
+
+    def part(ids: Array, given: Array) -> Array:
+        return added_up(_by_id(ids, given, len(table)), axes, cut)
+
+    return by_device(part, takes=(P(axes), P(axes)), gives=P(cut))(flat, given), None
+
+
+def _by_id(ids: Int[Array, " R"], given: Float[Array, "R D"], V: int) -> Float[Array, "V D"]:
+    """Sums over equal ids, put in their rows: a long table is never held in float32."""
+    D = given.shape[1]
+    order = jnp.argsort(ids).astype(jnp.int32)
+    ids = ids[order]
     new = jnp.concatenate([jnp.ones(1, bool), ids[1:] != ids[:-1]])
     place = jnp.cumsum(new, dtype=jnp.int32) - 1  # among the different ids
     sums = jnp.zeros((len(ids), D), jnp.float32)
-    sums = sums.at[place].add(given.reshape(-1, D)[order].astype(jnp.float32))
+    sums = sums.at[place].add(given[order].astype(jnp.float32))
     rows = jnp.full(len(ids), V, ids.dtype).at[place].set(ids)
-    return jnp.zeros_like(table).at[rows].set(sums.astype(table.dtype), mode="drop"), None
+    return jnp.zeros((V, D), given.dtype).at[rows].set(sums.astype(given.dtype), mode="drop")
 
 
 _lookup.defvjp(_lookup_forward, _lookup_backward)

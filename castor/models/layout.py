@@ -1,40 +1,73 @@
 """Where arrays live: an ordered table from the path of a weight to the axes of a device mesh.
 
-Nothing in the model knows of it: the compiler moves data so that every result is the one that a
-single device gives. Axis "data" holds rows of the batch and a slice of each matrix; axis "model"
-holds heads, hidden units and vocabulary.
+The model does not know of it: the compiler moves data so that every result is the one that a
+single device gives. What it would move badly (attention, the loss, the gradient of a table) asks
+`by_device` to run it on each device's own part; without a mesh in use that changes nothing.
 """
 
 import math
 import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-AXES = ("data", "model")
+# Rows of a batch go along the first three, each matrix is cut along "fsdp"; "expert" holds experts,
+# "tensor" heads, hidden units and vocabulary, "sequence" the columns of a row.
+AXES = ("replica", "fsdp", "expert", "tensor", "sequence")
+ROWS = ("replica", "fsdp", "expert")
+COLUMNS = "sequence"
 
 # The first pattern found in a path decides. A spec speaks of the last dimensions of an array; what
 # is stacked in front (layers) is never cut. Keys and values of one shared head are on every device.
 TABLE: tuple[tuple[str, tuple[str | None, ...]], ...] = (
-    (r"embedding", ("model", "data")),
-    (r"\.(wq|wqkv|gate|up|gate_up|projection|first_up|last_up|mix_in)$", ("data", "model")),
-    (r"\.(wo|down|first_down|last_down|mix_out)$", ("model", "data")),
-    (r"\.(wk|wv|stem|out|first|second|mix)$", ("data", None)),
+    (r"embedding", ("tensor", "fsdp")),
+    (r"experts\.gate_up$", ("expert", "fsdp", "tensor")),
+    (r"experts\.down$", ("expert", "tensor", "fsdp")),
+    (r"\.(wq|wqkv|gate|up|gate_up|projection|first_up|last_up|mix_in)$", ("fsdp", "tensor")),
+    (r"\.(wo|down|first_down|last_down|mix_out)$", ("tensor", "fsdp")),
+    (r"\.(wk|wv|stem|out|first|second|mix)$", ("fsdp", None)),
 )
 
 
-def mesh_of(*, data: int, model: int = 1) -> Mesh:
-    """A mesh of the first data * model devices.
+def mesh_of(sizes: Mapping[str, int]) -> Mesh:
+    """A mesh of the first devices, e.g. of {"fsdp": 4, "tensor": 2}; other axes are 1 long.
 
     Raises:
-        ValueError: there are fewer devices.
+        ValueError: there are fewer devices, or no such axis.
     """
-    devices = jax.devices()
-    if data * model > len(devices):
-        raise ValueError(f"a mesh of {data} x {model} needs more than the {len(devices)} devices")
-    return Mesh(np.array(devices[: data * model]).reshape(data, model), AXES)
+    shape, devices = lengths(sizes), jax.devices()
+    if math.prod(shape) > len(devices):
+        raise ValueError(
+            f"a mesh of {told(sizes)} needs {math.prod(shape)} devices, and there are "
+            f"{len(devices)}"
+        )
+    return Mesh(np.array(devices[: math.prod(shape)]).reshape(shape), AXES)
+
+
+def lengths(sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The length of every axis.
+
+    Raises:
+        ValueError: there is no such axis.
+    """
+    if unknown := sorted(set(sizes) - set(AXES)):
+        raise ValueError(f"a mesh has no axis {unknown[0]!r}; it has {', '.join(AXES)}")
+    return tuple(sizes.get(axis, 1) for axis in AXES)
+
+
+def told(sizes: Mapping[str, int]) -> str:
+    """As the command line takes it: "fsdp=4,tensor=2"."""
+    return ",".join(f"{axis}={sizes[axis]}" for axis in AXES if sizes.get(axis, 1) > 1) or "fsdp=1"
+
+
+def in_use(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """A block in which functions are compiled for that mesh; None = for one device."""
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def placement(path: str, shape: tuple[int, ...]) -> PartitionSpec:
@@ -63,14 +96,111 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     return jax.tree_util.tree_map_with_path(sharding, tree)
 
 
-def shard(tree: Any, mesh: Mesh) -> Any:
-    """Weights, averages or moments, put where the table says."""
-    return jax.device_put(tree, shardings(tree, mesh))
+def made(function: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    """What a compiled function of arrays makes; every array is made where the table says, and
+    never elsewhere first. `options` are the compiler's."""
+    places: Any = None
+    if mesh_in_use() is not None:
+        places = shardings(jax.eval_shape(function, *given), jax.sharding.get_mesh())
+    return jax.jit(function, out_shardings=places, compiler_options=options or None)(*given)
 
 
-def shard_rows(batch: Any, mesh: Mesh) -> Any:
-    """A batch whose rows are shared out along the axis "data"."""
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+def shard(tree: Any) -> Any:
+    """Weights, averages or moments, put where the table says on the mesh in use."""
+    if mesh_in_use() is None:
+        return tree
+    return jax.device_put(tree, shardings(tree, jax.sharding.get_mesh()))
+
+
+def settled(tree: Any) -> Any:
+    """Within a compiled function: the same, for what it gives back."""
+    mesh = mesh_in_use()
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
+
+
+def shard_rows(batch: Any) -> Any:
+    """A batch with its rows shared out on the mesh in use, and the columns of what has one value a
+    token."""
+    if mesh_in_use() is None:
+        return batch
+    mesh = jax.sharding.get_mesh()
+    ids = getattr(batch, "tokens", None)
+
+    def put(x: Any) -> Array:
+        by_token = ids is not None and x.shape == ids.shape
+        spec = PartitionSpec(ROWS, COLUMNS) if by_token else PartitionSpec(ROWS)
+        place = NamedSharding(mesh, spec)
+        return jax.make_array_from_callback(x.shape, place, lambda part: np.asarray(x[part]))
+
+    return jax.tree.map(put, batch)
+
+
+def refuse(
+    mesh: Mapping[str, int], *, rows: int, length: int | None = None, heads: int | None = None
+) -> None:
+    """Say what a mesh of these axes does not divide.
+
+    Raises:
+        ValueError: rows, their length or heads cannot be shared out evenly; the nearest numbers
+            that can are told.
+    """
+    for name, number, axes in (
+        ("rows", rows, ROWS),
+        ("length", length, (COLUMNS,)),
+        ("model.heads", heads, ("tensor",)),
+    ):
+        here = {axis: mesh.get(axis, 1) for axis in axes}
+        parts = math.prod(here.values())
+        if number is not None and number % parts:
+            below = number // parts * parts
+            near = f"{below} or {below + parts}" if below else f"{parts}"
+            raise ValueError(f"{name}={number} cannot be shared out over {told(here)}; {near} can")
+
+
+def by_device(function: Callable[..., Any], *, takes: Any, gives: Any) -> Callable[..., Any]:
+    """The function as it runs on every device of the mesh in use, on its own part of the arrays.
+
+    `takes` and `gives` are PartitionSpecs; what the devices add up, the function says itself.
+    """
+    return jax.shard_map(function, in_specs=takes, out_specs=gives, check_vma=False)
+
+
+def mesh_in_use() -> AbstractMesh | None:
+    """The mesh of the block that `in_use` opened, but within `by_device` there is none."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.empty or mesh.manual_axes else mesh
+
+
+def by_rows_and_columns(x: Array) -> Array:
+    """The array [B, T, ...], held where its rows and columns belong on the mesh in use."""
+    if mesh_in_use() is None:
+        return x
+    spec = PartitionSpec(dividing(x.shape[0], *ROWS), dividing(x.shape[1], COLUMNS))
+    return jax.lax.with_sharding_constraint(x, spec)
+
+
+def dividing(size: int, *axes: str) -> tuple[str, ...] | None:
+    """Those of the axes of the mesh in use, from the first on, that cut a dimension of that size
+    evenly together; None if none do."""
+    found: tuple[str, ...] = ()
+    mesh, parts = mesh_in_use(), 1
+    if mesh is None:
+        return None
+    for axis in axes:
+        if size % (parts * mesh.shape[axis]) == 0:
+            found, parts = (*found, axis), parts * mesh.shape[axis]
+    return found or None
+
+
+def added_up(x: Array, axes: tuple[str, ...], cut: tuple[str, ...] | None) -> Array:
+    """Within `by_device`: the sum over the devices of some axes; of those in `cut`, each keeps its
+    part of the first dimension."""
+    if cut is not None:
+        x = jax.lax.psum_scatter(x, cut, tiled=True)
+    left = tuple(axis for axis in axes if axis not in (cut or ()))
+    return jax.lax.psum(x, left) if left else x
 
 
 def bytes_per_device(tree: Any, mesh: Mesh | AbstractMesh) -> int:

@@ -15,6 +15,7 @@ from castor.data.mixture import Mixture
 from castor.data.pictures import PictureBook
 from castor.models import decoder
 from castor.models.image_codec import init_codec, reconstruct
+from castor.models.layout import made
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
 from castor.tokens.vocab import Vocab
@@ -169,7 +170,7 @@ def _flops(forward: Callable[..., Any], make: Callable[[Array], Any], batch: Any
 
 def once(make: Callable[[Array], Any]) -> Callable[[Array], Any]:
     """The function compiled in a hurry: a quarter of the seconds, for what is called once."""
-    return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})
+    return partial(made, make, xla_backend_optimization_level=0)
 
 
 def _draws(mixture: Mixture, data: Path) -> bool:

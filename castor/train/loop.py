@@ -5,12 +5,13 @@ weights, bit for bit, as one that never was. What it needs for that is in its ch
 """
 
 import json
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from castor.checkpoint import (
     HEAD,
@@ -26,6 +27,7 @@ from castor.checkpoint import (
 )
 from castor.core.files import write_atomic
 from castor.core.recipe import from_json, to_json
+from castor.models.layout import in_use, made, mesh_in_use, refuse, shard, shard_rows
 from castor.models.lora import Lora
 from castor.train.curves import draw_curves
 from castor.train.finetune import finetune_job, merge
@@ -39,6 +41,7 @@ from castor.train.recipe import (
     AnyRecipe,
     CodecRecipe,
     FineTune,
+    Recipe,
     StoredCodec,
     differences,
     stored,
@@ -48,19 +51,30 @@ from castor.train.step import TrainState, cast, make_step, start
 RECIPE, METRICS, CURVES = "recipe.json", "metrics.jsonl", "curves.png"
 
 
-def train(recipe: AnyRecipe, *, data: Path, out: Path, report: Report = lambda _: None) -> Path:
+def train(
+    recipe: AnyRecipe,
+    *,
+    data: Path,
+    out: Path,
+    report: Report = lambda _: None,
+    mesh: Mesh | None = None,
+) -> Path:
     """Do all of a run that is not done yet, and give the path of its last checkpoint.
 
     A model's run first makes its codec (in `out`/codec), its vocabulary and the codes of the
     pictures that it learns to draw. One of adapters ends with the whole model in `out`/merged, and
-    gives that. SIGTERM and Ctrl-C save before they end the process.
+    gives that. SIGTERM and Ctrl-C save before they end the process. A run may go on with another
+    `mesh` than it began with; None = one device.
 
     Raises:
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
-            data is missing or does not fit.
+            data is missing or does not fit; or the mesh does not divide rows, their length or the
+            model's heads.
     """
+    if mesh is not None:
+        fits(recipe, mesh.shape)
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    with alone(out), in_use(mesh):
         _settle(recipe, out)
         done = place(out, recipe.steps)
         done = done if done.exists() else _fitted(recipe, data=data, out=out, report=report)
@@ -99,7 +113,8 @@ def fit(job: Job, *, report: Report) -> Path:
         sweep(out)
         transform = run.optimizer.transform(run.steps)
         key = jax.random.key(run.seed)
-        state = resume(out, fresh=start(job.begin(key), transform, key=key, ema=run.ema))
+        begin = partial(start, transform=transform, ema=run.ema)
+        state = resume(out, fresh=_begun(begin, job.begin(key), key))
         first = int(state.step)
         log, meter = Log(out / METRICS, start=first), Meter(job, first=first)
         measure = _measure(job)
@@ -109,12 +124,12 @@ def fit(job: Job, *, report: Report) -> Path:
             precision=run.precision,
             accumulate=run.accumulate,
             ema=run.ema,
-            frozen=job.frozen,
+            frozen=shard(job.frozen),
         )
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state))
         for n, batch in enumerate(meter.timed(job.batches(first)), start=first + 1):
-            state, metrics = step(state, batch)
+            state, metrics = step(state, shard_rows(batch))
             meter.add(metrics, batch)
             report(meter.progress(n))
             ends = n == run.steps or asked_to_stop()
@@ -132,6 +147,29 @@ def fit(job: Job, *, report: Report) -> Path:
                 break
         draw_curves(out / METRICS, out / CURVES, title=run.name)
     return place(out, run.steps)
+
+
+def _begun(begin: Callable[..., TrainState], model: Any, key: Any) -> TrainState:
+    """The state before step 0, made where it belongs."""
+    if mesh_in_use() is None:
+        return begin(model, key=key)
+    return made(lambda model, key: begin(model, key=key), shard(model), key)
+
+
+def fits(recipe: AnyRecipe, mesh: Mapping[str, int]) -> None:
+    """Say what a mesh does not divide, of the recipe and of its codec's.
+
+    Raises:
+        ValueError: rows, their length or the model's heads cannot be shared out.
+    """
+    rows = recipe.rows // recipe.accumulate
+    if isinstance(recipe, CodecRecipe):
+        refuse(mesh, rows=rows)
+        return
+    heads = recipe.model.heads if isinstance(recipe, Recipe) else None
+    refuse(mesh, rows=rows, length=recipe.length, heads=heads)
+    if isinstance(recipe, Recipe) and isinstance(recipe.codec, CodecRecipe):
+        fits(recipe.codec, mesh)
 
 
 def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
@@ -168,6 +206,7 @@ def _in_use(job: Job, state: TrainState) -> object:
 def _measure(job: Job) -> Callable[[TrainState], Sums]:
     """A function that adds up the losses of all held-out batches."""
     batches = cache(lambda: list(job.held_out()))
+    frozen = shard(job.frozen)
 
     @jax.jit
     def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
@@ -176,7 +215,7 @@ def _measure(job: Job) -> Callable[[TrainState], Sums]:
     def measure(state: TrainState) -> Sums:
         sums = Sums()
         for batch in batches():
-            sums.add(loss(_in_use(job, state), batch, job.frozen), job.told(batch))
+            sums.add(loss(_in_use(job, state), shard_rows(batch), frozen), job.told(batch))
         return sums
 
     return measure

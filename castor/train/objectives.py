@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, Int32, UInt8
 
 from castor.core.batch import Batch
 from castor.models import decoder
 from castor.models.image_codec import Codec, CodecConfig, reconstruct
 from castor.models.layers import by_rows, turned
+from castor.models.layout import AXES, added_up, by_device, dividing
 from castor.models.quant import dense
 from castor.models.sizes import ModelConfig
 
@@ -112,14 +114,14 @@ def cross_entropy(
     The gradient with respect to states and, where it is learned, the table is computed chunk by
     chunk in the forward pass; targets and weights have none.
     """
-    nats, marks, *_ = _by_chunks(states, table, targets, weights, z_loss, cap, slopes=())
+    nats, marks, *_ = _summed(states, table, targets, weights, z_loss, cap, slopes=())
     return nats, marks
 
 
 def _forward(
     states: Any, table: Any, targets: Any, weights: Any, z_loss: float, cap: float | None
 ) -> tuple[tuple[Array, Marks], _Kept]:
-    nats, marks, d_states, d_table = _by_chunks(
+    nats, marks, d_states, d_table = _summed(
         states.value,
         table.value,
         targets.value,
@@ -146,6 +148,35 @@ def _backward(
 
 
 cross_entropy.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _summed(
+    states: Array,
+    table: Array,
+    targets: Array,
+    weights: Array,
+    z_loss: float,
+    cap: float | None,
+    *,
+    slopes: tuple[str, ...],
+) -> tuple[Array, Marks, Array, Array]:
+    """As `_by_chunks`; on a mesh every device takes its share of the positions."""
+    chunked = partial(_by_chunks, z_loss=z_loss, cap=cap, slopes=slopes)
+    axes = dividing(len(states), *AXES)
+    if axes is None:
+        return chunked(states, table, targets, weights)
+    learned = "table" in slopes
+    cut = dividing(len(table), *axes) if learned else None
+
+    def part(*given: Array) -> tuple[Array, Marks, Array, Array]:
+        nats, marks, d_states, d_table = chunked(*given)
+        if learned:
+            d_table = added_up(d_table, axes, cut)
+        return jax.lax.psum(nats, axes), marks, d_states, d_table
+
+    each = P(axes)
+    takes, gives = (each, P(), each, each), (P(), each, each, P(cut))
+    return by_device(part, takes=takes, gives=gives)(states, table, targets, weights)
 
 
 def _by_chunks(

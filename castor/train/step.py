@@ -16,6 +16,7 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from castor.models.layout import settled
 from castor.train.objectives import Loss
 
 Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
@@ -108,7 +109,7 @@ def make_step(
         kept = jax.tree.map(partial(jnp.where, finite), fresh, state)
         counts = (state.step + 1, state.skipped + (1 - finite.astype(jnp.int32)))
         after = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
-        return after, StepMetrics(loss, norm, finite)
+        return settled(after), StepMetrics(loss, norm, finite)
 
     compiled = lean(jax.jit(step, donate_argnums=0))
     return lambda state, batch: compiled(state, batch, frozen)

@@ -11,7 +11,15 @@ import pytest
 
 import castor.cli
 from castor.cli import main, parser, sentence
-from castor.cli.flags import Verbs, count, count_from_one, positive_or_zero, share, side_by_side
+from castor.cli.flags import (
+    Verbs,
+    count,
+    count_from_one,
+    mesh_sizes,
+    positive_or_zero,
+    share,
+    side_by_side,
+)
 from castor.cli.reference import reference, walk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +139,7 @@ def test_readme_and_docs_name_only_verbs_and_flags_that_exist() -> None:
         (positive_or_zero, "0.5", 0.5),
         (share, "1", 1.0),
         (side_by_side, "8x4", (8, 4)),
+        (mesh_sizes, "fsdp=4,tensor=2", {"fsdp": 4, "tensor": 2}),
     ],
 )
 def test_values_of_flags_are_read(kind, text: str, value: object) -> None:
@@ -141,6 +150,8 @@ def test_values_of_flags_are_read(kind, text: str, value: object) -> None:
     ("kind", "text"),
     [(count, "-1"), (positive_or_zero, "-0.1"), (positive_or_zero, "inf"), (share, "0"),
      (share, "1.1"), (side_by_side, "8"), (side_by_side, "axb"), (side_by_side, "0x1"),
+     (mesh_sizes, "fsdp"), (mesh_sizes, "fsdp=0"), (mesh_sizes, "rows=2"),
+     (mesh_sizes, "fsdp=2,fsdp=2"),
      (count_from_one, "0"), (count_from_one, "-1"), (count_from_one, "x")],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(kind, text: str) -> None:

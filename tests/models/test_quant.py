@@ -225,11 +225,11 @@ def test_errors_are_told_for_every_layer() -> None:
 
 def test_codes_and_scales_lie_where_the_weight_would() -> None:
     model = jax.eval_shape(quantise, init(CONFIG, jax.random.key(0)))
-    places = shardings(model, AbstractMesh((2, 2), AXES)).decoder.blocks[0]
-    whole = PartitionSpec(None, "data", "model")
+    places = shardings(model, AbstractMesh((1, 2, 1, 2, 1), AXES)).decoder.blocks[0]
+    whole = PartitionSpec(None, "fsdp", "tensor")
     assert placement(".decoder.blocks[0].wq.codes", (3, 32, 32)) == whole
     assert places.wq.codes.spec == whole
-    assert places.wq.scales.spec == PartitionSpec(None, None, "model")  # one group is not cut
+    assert places.wq.scales.spec == PartitionSpec(None, None, "tensor")  # one group is not cut
 
 
 def test_what_cannot_be_kept_is_refused() -> None:

@@ -1,0 +1,89 @@
+"""A run on many devices is the run on one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from castor.checkpoint import load
+from castor.models.layout import mesh_of
+from castor.train import meter
+from castor.train.loop import train
+from castor.train.metrics import read
+from castor.train.optim import AdamW
+from train.small import NOWHERE, TEXT
+
+# Muon turns its momentum in bfloat16, where the order of a sum is seen at once.
+ALIKE = replace(
+    TEXT,
+    model=replace(TEXT.model, heads=8, context=160),
+    length=160,
+    rows=8,
+    precision="float32",
+    optimizer=AdamW(peak_lr=1e-3),
+    log_every=1,
+    eval_every=0,
+    workers=0,
+)
+
+
+@pytest.fixture(autouse=True)
+def known_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "peak_flops", lambda precision: 1e12)
+
+
+def ran(out: Path, sizes: dict[str, int] | None, steps: int) -> tuple[list[float], Path]:
+    """The losses of a run, and its checkpoint."""
+    mesh = None if sizes is None else mesh_of(sizes)
+    path = train(replace(ALIKE, steps=steps), data=NOWHERE, out=out, mesh=mesh)
+    return [line["loss"] for line in read(out / "metrics.jsonl") if "loss" in line], path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of fifty steps on one device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "peak_flops", lambda precision: 1e12)
+        return ran(tmp_path_factory.mktemp("alone"), None, 50)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"fsdp": 8},
+        {"tensor": 8},
+        {"fsdp": 4, "tensor": 2},
+        {"sequence": 8},
+        {"replica": 2, "fsdp": 4},
+    ],
+    ids=str,
+)
+def test_fifty_steps_on_eight_devices_lose_what_one_loses(
+    tmp_path: Path, alone: list[float], sizes: dict[str, int]
+) -> None:
+    np.testing.assert_allclose(ran(tmp_path, sizes, 50)[0], alone, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_same_mesh_gives_the_same_bits(tmp_path: Path) -> None:
+    one, other = (ran(tmp_path / name, {"fsdp": 4, "tensor": 2}, 12)[1] for name in "ab")
+    files = [(path / "weights.safetensors").read_bytes() for path in (one, other)]
+    assert files[0] == files[1]
+
+
+def test_a_run_goes_on_on_another_mesh(tmp_path: Path) -> None:
+    ran(tmp_path, {"fsdp": 4, "tensor": 2}, 2)
+    (tmp_path / "recipe.json").unlink()
+    losses, path = ran(tmp_path, None, 3)
+    whole, _ = ran(tmp_path / "whole", None, 3)
+    np.testing.assert_allclose(losses, whole, rtol=1e-5)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(load(path).model))
+
+
+def test_a_mesh_that_does_not_divide_the_rows_is_refused_before_anything(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows=8 cannot be shared out over fsdp=3; 6 or 9 can"):
+        ran(tmp_path / "none", {"fsdp": 3}, 2)
+    assert not (tmp_path / "none").exists()
