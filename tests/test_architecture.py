@@ -24,7 +24,7 @@ LAYERS = (
     "core",
     "models",
     "tokens",
-    "data | checkpoint",
+    "data | checkpoint | fleet",
     "interop",
     "sample | train",
     "tune | evals | safety | device",
