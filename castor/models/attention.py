@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from castor.models.sizes import Layer, Sight
 
 FREE = Layer().sight  # of a layer without a window
 FEW = 64  # queries a row
+MANY = 2048  # queries whose scores are computed at once, in training
 NOTHING = -1e30  # the score of a key that may not be seen
 Arrays = tuple[Array, ...]
 _Head = Callable[[Arrays, Arrays, Array], Arrays]
@@ -171,7 +173,20 @@ _attend.defvjp(_forward, _backward)
 
 
 def _mix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
-    """One head forward: its output [T, H] and the logarithm of each query's total power [T]."""
+    """One head forward: its output [T, H] and the logarithm of each query's total power [T].
+
+    Of a long row there are never the scores of more than `MANY` queries.
+    """
+    parts = _parts(len(mask))
+    if parts == 1:
+        return _mix_part(cap, queries, keys, mask)
+    mixed = jax.lax.map(
+        lambda given: _mix_part(cap, given[0], keys, given[1]), _cut((queries, mask), parts)
+    )
+    return tuple(x.reshape(-1, *x.shape[2:]) for x in mixed)
+
+
+def _mix_part(cap: float | None, queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
     (q,), (k, v) = queries, keys
     scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
     powers, factor, totals = _softened(_capped(scores, cap), mask)
@@ -181,6 +196,20 @@ def _mix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "T 
 
 def _unmix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
     """One head backward: gradients of q, k and v. `pull` is the output times its gradient."""
+    parts = _parts(len(mask))
+    if parts == 1:
+        return _unmix_part(cap, queries, keys, mask)
+
+    def add(sums: Arrays, given: Any) -> tuple[Arrays, Array]:
+        dq, *more = _unmix_part(cap, given[0], keys, given[1])
+        return tuple(map(jnp.add, sums, more)), dq
+
+    zeros = tuple(jnp.zeros(x.shape, jnp.float32) for x in keys)
+    (dk, dv), dq = jax.lax.scan(add, zeros, _cut((queries, mask), parts))
+    return dq.reshape(-1, *dq.shape[2:]), dk, dv
+
+
+def _unmix_part(cap: float | None, queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
     (q, totals, pull, grad), (k, v) = queries, keys
     dot = partial(jnp.dot, preferred_element_type=jnp.float32)
     scores = _capped(dot(q, turned(k)), cap)
@@ -189,6 +218,17 @@ def _unmix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "
     slopes = (steep if cap is None else steep * (1 - (scores / cap) ** 2)).astype(q.dtype)
     dk, dv = dot(turned(slopes), q), dot(turned(shares.astype(q.dtype)), grad)
     return dot(slopes, k).astype(q.dtype), dk, dv
+
+
+def _parts(T: int) -> int:
+    """Equal parts of so many queries that none has more than `MANY`, if that can be without parts
+    of a few."""
+    fitting = (n for n in range(-(-T // MANY), T // FEW + 1) if T % n == 0)
+    return next(fitting, 1) if T > MANY else 1
+
+
+def _cut(tree: Any, parts: int) -> Any:
+    return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), tree)
 
 
 def _each_head(

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from castor.models import attention
 from castor.models.attention import FEW, attend, attend_held, causal
 from castor.models.sizes import Sight
 
@@ -164,3 +165,19 @@ def test_a_window_ends_what_is_seen_and_slots_ahead_may_be_hidden():
     sights = Sight(2, True), Sight(None, False), Sight(2, False, ahead=True)
     for sight, expected in zip(sights, (short, blind, both), strict=True):
         np.testing.assert_array_equal(causal(segments, blocks, sight=sight)[0], expected)
+
+
+@pytest.mark.parametrize("cap", [None, 0.7])
+def test_long_rows_are_attended_part_by_part_and_give_the_same(monkeypatch, cap):
+    q, k, v, mask = (jnp.asarray(x) for x in inputs())
+
+    def value(q, k, v):
+        return jnp.sin(attend(q, k, v, mask=mask, cap=cap)).sum()
+
+    whole = jax.value_and_grad(value, argnums=(0, 1, 2))(q, k, v)
+    monkeypatch.setattr(attention, "MANY", 4)
+    monkeypatch.setattr(attention, "FEW", 1)
+    assert [attention._parts(length) for length in (4, 12, 13, 10)] == [1, 3, 13, 5]
+    parted = jax.value_and_grad(value, argnums=(0, 1, 2))(q, k, v)
+    for one, other in zip(jax.tree.leaves(parted), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from castor.checkpoint import load
-from castor.models.layout import mesh_of
+from castor.core.batch import Batch
+from castor.models.decoder import init
+from castor.models.layout import in_use, mesh_of, shard, shard_rows
+from castor.models.sizes import TINY
 from castor.train import meter
 from castor.train.loop import train
 from castor.train.metrics import read
+from castor.train.objectives import next_token
 from castor.train.optim import AdamW
 from train.small import NOWHERE, TEXT
 
@@ -87,3 +91,21 @@ def test_a_mesh_that_does_not_divide_the_rows_is_refused_before_anything(tmp_pat
     with pytest.raises(ValueError, match="rows=8 cannot be shared out over fsdp=3; 6 or 9 can"):
         ran(tmp_path / "none", {"fsdp": 3}, 2)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_rows_of_32768_tokens_are_learned_from_with_their_columns_shared_out() -> None:
+    length = 32_768
+    config = replace(TINY, layers=1, heads=1, kv_heads=1, vocab=64, context=length, hidden=64)
+    tokens = np.random.default_rng(0).integers(0, 64, (1, length)).astype(np.int32)
+    ones, places = np.ones_like(tokens), np.arange(length, dtype=np.int32)[None]
+    weights, none = np.ones(tokens.shape, np.float32), np.zeros_like(tokens)
+    batch = Batch(tokens, np.roll(tokens, -1), weights, ones, places, none, none, {})
+    step = jax.value_and_grad(lambda m, b: next_token(m, b, config=config).nats)
+    model = init(config, jax.random.key(0))
+    nats, slope = jax.jit(step)(model, batch)
+    with in_use(mesh_of({"sequence": 8})):
+        apart = jax.jit(step)(shard(model), shard_rows(batch))
+    np.testing.assert_allclose(apart[0], nats, rtol=1e-5)
+    for one, other in zip(jax.tree.leaves(apart[1]), jax.tree.leaves(slope), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max(initial=0))
