@@ -6,6 +6,7 @@ weights, bit for bit, as one that never was. What it needs for that is in its ch
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from castor.checkpoint import (
 )
 from castor.core.files import write_atomic
 from castor.core.recipe import from_json, to_json
+from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, made, mesh_in_use, refuse, shard, shard_rows
 from castor.models.lora import Lora
 from castor.train.curves import draw_curves
@@ -109,14 +111,16 @@ def _fitted(recipe: AnyRecipe, *, data: Path, out: Path, report: Report) -> Path
 def fit(job: Job, *, report: Report) -> Path:
     """Take all the steps of a job that its newest checkpoint has not taken."""
     run, out = job.run, job.out
-    with stoppable() as asked_to_stop:
+    with stoppable() as asked_to_stop, Ledger(out / LEDGER) as ledger:
+        ledger.happened("started")
         sweep(out)
         transform = run.optimizer.transform(run.steps)
         key = jax.random.key(run.seed)
         begin = partial(start, transform=transform, ema=run.ema)
-        state = resume(out, fresh=_begun(begin, job.begin(key), key))
+        with ledger.timed("restore"):
+            state = resume(out, fresh=_begun(begin, job.begin(key), key))
         first = int(state.step)
-        log, meter = Log(out / METRICS, start=first), Meter(job, first=first)
+        log, meter = Log(out / METRICS, start=first), Meter(job, ledger, first=first)
         measure = _measure(job)
         step = make_step(
             job.objective,
@@ -129,7 +133,8 @@ def fit(job: Job, *, report: Report) -> Path:
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state))
         for n, batch in enumerate(meter.timed(job.batches(first)), start=first + 1):
-            state, metrics = step(state, shard_rows(batch))
+            with ledger.timed("compile") if n == first + 1 else nullcontext():
+                state, metrics = step(state, shard_rows(batch))
             meter.add(metrics, batch)
             report(meter.progress(n))
             ends = n == run.steps or asked_to_stop()
@@ -137,15 +142,16 @@ def fit(job: Job, *, report: Report) -> Path:
                 log.add(meter.record(n, state))
             loss = None
             if n == run.steps or (run.eval_every and n % run.eval_every == 0):
-                with meter.aside():
+                with meter.aside("evaluation"):
                     loss = _note(log, job, n, measure(state))
             if ends or n % run.save_every == 0:
-                with meter.aside():
+                with meter.aside("checkpoint"):
                     save(out, job.checkpoint(_in_use(job, state), n, loss), state=state)
                     prune(out, run.keep)
             if ends:
                 break
         draw_curves(out / METRICS, out / CURVES, title=run.name)
+        ledger.happened("ended")
     return place(out, run.steps)
 
 

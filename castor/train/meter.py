@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from castor.fleet.ledger import Ledger
 from castor.train.flops import peak_flops
 from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally
@@ -22,8 +23,9 @@ PATIENCE = 50  # steps in a row whose gradient is not finite, before the run giv
 class Meter:
     """The clock and the sums between two lines of the log."""
 
-    def __init__(self, job: Job, *, first: int) -> None:
-        self._job, self._first = job, first
+    def __init__(self, job: Job, ledger: Ledger, *, first: int) -> None:
+        self._job, self._ledger, self._first = job, ledger, first
+        self._number, self._landed = first, ledger.now()  # of the step before the one in flight
         self._rate = job.run.optimizer.schedule.at(job.run.optimizer.peak_lr, job.run.steps)
         self._peak = peak_flops(job.run.precision)
         self._flight: tuple[StepMetrics, Tally] | None = None
@@ -40,7 +42,9 @@ class Meter:
             if batch is None:
                 return
             if self._flight and all(x.is_ready() for x in jax.tree.leaves(self._flight[0])):
-                self._waited += time.perf_counter() - begun
+                waited, now = time.perf_counter() - begun, self._ledger.now()
+                self._waited += waited
+                self._ledger.spent("data", begun=now - waited, ended=now)
             yield batch
 
     def add(self, metrics: StepMetrics, batch: Any) -> None:
@@ -54,6 +58,7 @@ class Meter:
         if not self._begun:  # compiled by now, and the sources are open
             self._forward = self._job.forward(batch)
             self._begun = self._since = time.perf_counter()
+            self._landed = self._ledger.now()
 
     def record(self, n: int, state: TrainState) -> dict[str, Any]:
         """The line of the log at step n; the sums begin anew."""
@@ -83,19 +88,25 @@ class Meter:
         return Progress(self._job.stage, n, run.steps, self._latest, left)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Time in this block is not counted as training."""
+    def aside(self, cause: str) -> Iterator[None]:
+        """Time in this block is not counted as training, but written down under its cause."""
         self._land()
         begun = time.perf_counter()
-        yield
+        with self._ledger.timed(cause):
+            yield
         self._since += time.perf_counter() - begun
+        self._landed = self._ledger.now()
 
     def _land(self) -> None:
         if self._flight is None:
             return
         metrics, told = self._flight
         self._flight = None
-        if metrics.finite:
+        finite, now = bool(metrics.finite), self._ledger.now()
+        self._number += 1
+        self._ledger.spent("step", begun=self._landed, ended=now, step=self._number)
+        self._landed = now
+        if finite:
             self._sums.add(metrics.loss, told)
             self._skipped = 0
             return

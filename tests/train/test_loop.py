@@ -19,6 +19,8 @@ from castor.data.loader import Loader
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
 from castor.data.texts import Books
+from castor.fleet import account
+from castor.fleet.ledger import LEDGER
 from castor.models.quant import quantise
 from castor.models.sizes import TINY
 from castor.train import job as jobs
@@ -85,6 +87,8 @@ def test_killed_stopped_and_resumed_it_ends_bit_for_bit_as_if_never_interrupted(
     assert told(broken) == told(whole) and [n for n, _ in told(whole)] == list(range(1, 13))
     assert not list(broken.glob(".step*"))
     assert (broken / "curves.png").exists()
+    ledgers = [account.read(out / LEDGER) for out in (whole, broken)]
+    assert [(ledger.steps, ledger.lost > 0) for ledger in ledgers] == [(12, False), (12, True)]
 
 
 def run(recipe: Any, out: Path) -> tuple[Path, list[Progress]]:
