@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import prod
@@ -33,6 +34,7 @@ MEASURED = {  # task of the playground: benchmark
     "sums": "sums",
     "draw": "draw",
 }
+IN_ORDER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"  # of a CPU's devices
 DRAW = "Draw a red square at the top right and a pink circle at the bottom left."
 
 
@@ -108,6 +110,7 @@ def _mesh(sizes: dict[str, int] | None) -> "Mesh | None":
     """
     if sizes is None:
         return None
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {IN_ORDER}"
     import jax
 
     from castor.models.layout import mesh_of

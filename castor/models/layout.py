@@ -37,6 +37,10 @@ TABLE: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 def mesh_of(sizes: Mapping[str, int]) -> Mesh:
     """A mesh of the first devices, e.g. of {"fsdp": 4, "tensor": 2}; other axes are 1 long.
 
+    Where a CPU plays several devices, XLA_FLAGS must turn its scheduler for concurrency off before
+    JAX begins (`castor train --mesh` does): each device begins its exchanges in an order of its own
+    with it, and they may wait for each other for ever.
+
     Raises:
         ValueError: there are fewer devices, or no such axis.
     """

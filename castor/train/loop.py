@@ -31,6 +31,7 @@ from castor.core.recipe import from_json, to_json
 from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, made, mesh_in_use, refuse, shard, shard_rows
 from castor.models.lora import Lora
+from castor.train.course import Course
 from castor.train.curves import draw_curves
 from castor.train.finetune import finetune_job, merge
 from castor.train.interruption import alone, stoppable
@@ -44,6 +45,7 @@ from castor.train.recipe import (
     CodecRecipe,
     FineTune,
     Recipe,
+    Run,
     StoredCodec,
     differences,
     stored,
@@ -132,12 +134,17 @@ def fit(job: Job, *, report: Report) -> Path:
         )
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state))
-        for n, batch in enumerate(meter.timed(job.batches(first)), start=first + 1):
+        course = Course(job.batches, first=first)
+        for n, batch in meter.timed(course):
             with ledger.timed("compile") if n == first + 1 else nullcontext():
-                state, metrics = step(state, shard_rows(batch))
-            meter.add(metrics, batch)
+                state, metrics = step(state, shard_rows(batch), after=n - 1)
+            again, ends = meter.add(metrics, batch), n == run.steps or asked_to_stop()
+            if again is None and (ends or _is_due(run, n)):
+                again = meter.land()
+            if again is not None:
+                course.back(again)
+                continue
             report(meter.progress(n))
-            ends = n == run.steps or asked_to_stop()
             if ends or n % run.log_every == 0:
                 log.add(meter.record(n, state))
             loss = None
@@ -153,6 +160,13 @@ def fit(job: Job, *, report: Report) -> Path:
         draw_curves(out / METRICS, out / CURVES, title=run.name)
         ledger.happened("ended")
     return place(out, run.steps)
+
+
+def _is_due(run: Run, n: int) -> bool:
+    """Whether something is written or measured after a step."""
+    return any(
+        every and n % every == 0 for every in (run.log_every, run.eval_every, run.save_every)
+    )
 
 
 def _begun(begin: Callable[..., TrainState], model: Any, key: Any) -> TrainState:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from castor.fleet.ledger import Ledger
+from castor.train.corruption import Doubts
 from castor.train.flops import peak_flops
 from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally
@@ -31,7 +32,7 @@ class Meter:
         self._flight: tuple[StepMetrics, Tally] | None = None
         self._sums, self._waited, self._skipped = Sums(), 0.0, 0
         self._begun = self._since = 0.0  # of all steps, and of those since the last line
-        self._forward = 0
+        self._forward, self._norm, self._doubts = 0, 0.0, Doubts(ledger)
         self._latest: dict[str, float] = {}
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -47,23 +48,27 @@ class Meter:
                 self._ledger.spent("data", begun=now - waited, ended=now)
             yield batch
 
-    def add(self, metrics: StepMetrics, batch: Any) -> None:
+    def add(self, metrics: StepMetrics, batch: Any) -> int | None:
         """One more step is on its way; the one before it is read, which waits until it is done.
 
+        The number of that one if it must be taken again; what is on its way then changes nothing.
+
         Raises:
-            ValueError: no step of the last `PATIENCE` had a finite gradient.
+            ValueError: no step of the last `PATIENCE` had a finite gradient, or the replicas of a
+                mesh never agreed about one.
         """
-        self._land()
+        if (again := self.land()) is not None:
+            return again
         self._flight = metrics, self._job.told(batch)
         if not self._begun:  # compiled by now, and the sources are open
             self._forward = self._job.forward(batch)
             self._begun = self._since = time.perf_counter()
             self._landed = self._ledger.now()
+        return None
 
     def record(self, n: int, state: TrainState) -> dict[str, Any]:
         """The line of the log at step n; the sums begin anew."""
-        norm = float(self._flight[0].gradient_norm) if self._flight else 0.0
-        self._land()
+        self.land()
         sums, spent = self._sums, time.perf_counter() - self._since
         work = self._job.passes * (self._forward * sums.steps + self._job.per_target * sums.learned)
         self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
@@ -71,7 +76,7 @@ class Meter:
             "step": n,
             **self._latest,
             "lr": float(self._rate(n - 1)),
-            "gradient_norm": norm,
+            "gradient_norm": self._norm,
             "utilisation": work / spent / self._peak,
             "seconds": spent,
             "waiting_s": self._waited,
@@ -90,22 +95,29 @@ class Meter:
     @contextmanager
     def aside(self, cause: str) -> Iterator[None]:
         """Time in this block is not counted as training, but written down under its cause."""
-        self._land()
+        self.land()
         begun = time.perf_counter()
         with self._ledger.timed(cause):
             yield
         self._since += time.perf_counter() - begun
         self._landed = self._ledger.now()
 
-    def _land(self) -> None:
+    def land(self) -> int | None:
+        """Read the step that is on its way, if one is; its number if it must be taken again."""
         if self._flight is None:
-            return
+            return None
         metrics, told = self._flight
         self._flight = None
         finite, now = bool(metrics.finite), self._ledger.now()
-        self._number += 1
-        self._ledger.spent("step", begun=self._landed, ended=now, step=self._number)
+        self._ledger.spent("step", begun=self._landed, ended=now, step=self._number + 1)
         self._landed = now
+        if self._doubts.about(self._number + 1, metrics):
+            return self._number + 1
+        self._number, self._norm = self._number + 1, float(metrics.gradient_norm)
+        self._count(finite, metrics, told)
+        return None
+
+    def _count(self, finite: bool, metrics: StepMetrics, told: Tally) -> None:
         if finite:
             self._sums.add(metrics.loss, told)
             self._skipped = 0

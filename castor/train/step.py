@@ -1,22 +1,26 @@
 """One training step: gradients of an objective, an update, and what the metrics need to know.
 
 The step is one compiled function that takes over the state's memory. A step whose gradient is not
-finite changes nothing but the count of such steps.
+finite changes nothing but the count of such steps; one whose gradient is not the same on all
+replicas of a mesh changes nothing at all.
 """
 
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.layout import settled
+from castor.train.corruption import NONE, Fault, Sums, agree, compares
+from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
 
 Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
@@ -41,9 +45,20 @@ class StepMetrics(NamedTuple):
     loss: Loss
     gradient_norm: Float[Array, ""]
     finite: Array
+    taken: Array | None = None  # on a mesh with replicas: whether the step was taken at all
+    sums: Sums | None = None  # and what each device holds of the gradient
 
 
-Step = Callable[[TrainState, Any], tuple[TrainState, StepMetrics]]
+@runtime_checkable
+class Step(Protocol):
+    """A compiled step."""
+
+    def __call__(
+        self, state: TrainState, batch: Any, *, after: int = -1, fault: Fault = NONE
+    ) -> tuple[TrainState, StepMetrics]:
+        """The state after a batch. On a mesh with replicas it stays as it is if their gradients
+        differ, or if it is not the one `after` so many steps; -1 = it is, whatever it is."""
+        ...
 
 
 def start(
@@ -88,11 +103,17 @@ def make_step(
 
         return jax.lax.scan(add, zeros, parts)[0]
 
+    checked = compares()
+
     def step(
-        state: TrainState, batch: Any, frozen: tuple[Any, ...]
+        state: TrainState, batch: Any, frozen: tuple[Any, ...], after: Array, fault: Array
     ) -> tuple[TrainState, StepMetrics]:
         loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch, frozen)
         slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
+        taken, sums = jnp.bool_(True), None
+        if checked:
+            slope, sums = summed_bits(slope, fault)
+            taken = agree(sums) & ((after < 0) | (after == state.step))
         norm = optax.tree.norm(slope)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
@@ -106,13 +127,21 @@ def make_step(
         fresh = TrainState(
             model, average, moments, jax.random.fold_in(state.key, 1), state.step, state.skipped
         )
-        kept = jax.tree.map(partial(jnp.where, finite), fresh, state)
-        counts = (state.step + 1, state.skipped + (1 - finite.astype(jnp.int32)))
-        after = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
-        return settled(after), StepMetrics(loss, norm, finite)
+        kept = jax.tree.map(partial(jnp.where, finite & taken), fresh, state)
+        one, spoilt = taken.astype(jnp.int32), (taken & ~finite).astype(jnp.int32)
+        counts = state.step + one, state.skipped + spoilt
+        new = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
+        told = StepMetrics(loss, norm, finite, taken if checked else None, sums)
+        return settled(new), told
 
     compiled = lean(jax.jit(step, donate_argnums=0))
-    return lambda state, batch: compiled(state, batch, frozen)
+
+    def call(
+        state: TrainState, batch: Any, *, after: int = -1, fault: Fault = NONE
+    ) -> tuple[TrainState, StepMetrics]:
+        return compiled(state, batch, frozen, np.int32(after), np.array(fault, np.int32))
+
+    return call
 
 
 def lean(function: Any) -> Callable[..., Any]:

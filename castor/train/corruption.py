@@ -1,0 +1,137 @@
+"""Silent corruption: gradients that one device holds otherwise than its replicas do.
+
+Devices that differ in "replica" alone hold the same gradient, bit for bit. Before a step counts,
+each sums up the bits of what it holds; where the sums differ nothing is changed, and the loop takes
+the step again. What the second time is another sum belongs to the device that was wrong the first.
+A device that computed its own share of a sum wrong, before it was added up, is not seen so.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Bool, Int32, UInt32
+
+from castor.fleet.ledger import Ledger
+from castor.models.layout import AXES, by_device, mesh_in_use, shardings
+
+if TYPE_CHECKING:
+    from castor.train.step import StepMetrics
+
+TRIES = 3  # of one step
+Sums = UInt32[Array | np.ndarray, "replica fsdp expert tensor sequence"]
+
+
+class Fault(NamedTuple):
+    """A bit that is to be turned in what a device holds of the first weight's gradient."""
+
+    device: int  # by its place in the mesh, in the order of the axes
+    word: int
+    bit: int
+
+
+NONE = Fault(-1, 0, 0)
+
+
+def compares() -> bool:
+    """Whether the mesh in use has replicas that can be compared."""
+    mesh = mesh_in_use()
+    return mesh is not None and mesh.shape["replica"] > 1
+
+
+def summed(tree: Any, fault: Int32[Array, "3"]) -> tuple[Any, Sums]:
+    """The gradients as every device holds them, and the sum of each device's bits.
+
+    One turned bit always changes a sum: a word counts by an odd factor modulo 2^32. A `fault` turns
+    one before that.
+    """
+    mesh = mesh_in_use()
+    assert mesh is not None
+    leaves, shape = jax.tree.flatten(tree)
+    specs = [place.spec for place in jax.tree.leaves(shardings(tree, mesh))]
+
+    def part(fault: Array, *leaves: Array) -> tuple[list[Array], Array]:
+        device, word, bit = fault
+        here = device == jax.lax.axis_index(AXES)
+        words = [_words(x) for x in leaves]
+        first = next(i for i, x in enumerate(words) if x.size)
+        turned = words[first] ^ jnp.where(
+            here & (jnp.arange(words[first].size, dtype=jnp.int32) == word),
+            jnp.uint32(1) << bit.astype(jnp.uint32),
+            jnp.uint32(0),
+        )
+        words[first] = turned
+        held = list(leaves)
+        held[first] = jax.lax.bitcast_convert_type(turned, jnp.float32).reshape(held[first].shape)
+        total = sum((_sum(x) for x in words), jnp.uint32(0))
+        return held, total.reshape((1,) * len(AXES))
+
+    held, sums = by_device(part, takes=(P(), *specs), gives=(specs, P(*AXES)))(fault, *leaves)
+    return shape.unflatten(held), sums
+
+
+def agree(sums: Sums) -> Bool[Array, ""]:
+    """Whether all replicas hold the same."""
+    return (jnp.asarray(sums) == jnp.asarray(sums)[:1]).all()
+
+
+def unlike(first: Sums, again: Sums) -> list[int]:
+    """The devices that held something else the first time, by their places in the mesh."""
+    return np.flatnonzero(np.asarray(first) != np.asarray(again)).tolist()
+
+
+class Doubts:
+    """Steps whose gradient the replicas did not agree about, until they do."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._seen: list[Sums] = []
+
+    def about(self, number: int, metrics: "StepMetrics") -> bool:
+        """Whether a step must be taken again. When it has been, the ledger names the devices that
+        were wrong before.
+
+        Raises:
+            ValueError: the replicas did not agree `TRIES` times.
+        """
+        if metrics.taken is None or metrics.sums is None:
+            return False
+        sums = np.asarray(metrics.sums)
+        if not metrics.taken:
+            self._seen.append(sums)
+            if len(self._seen) == TRIES:
+                raise ValueError(
+                    f"{TRIES} times the replicas did not agree about the gradient of step "
+                    f"{number}: take the hardware out that differs from its replicas, of the "
+                    f"devices {_differing(sums)}"
+                )
+            return True
+        for before in self._seen:
+            self._ledger.happened(
+                "detected", what="gradient", step=number, devices=unlike(before, sums)
+            )
+        self._seen = []
+        return False
+
+
+def _differing(sums: Sums) -> list[int]:
+    """The devices that are not what most of their replicas are, or all where there is no most."""
+    flat, found = np.asarray(sums).reshape(len(sums), -1), np.zeros(np.asarray(sums).shape, bool)
+    for column, values in enumerate(flat.T):
+        kinds, counts = np.unique(values, return_counts=True)
+        usual = kinds[counts == counts.max()]
+        odd = values != usual[0] if len(usual) == 1 else np.ones(len(values), bool)
+        found.reshape(len(flat), -1)[:, column] = odd if len(kinds) > 1 else False
+    return np.flatnonzero(found).tolist()
+
+
+def _words(x: Array) -> UInt32[Array, " n"]:
+    return jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32).reshape(-1)
+
+
+def _sum(words: UInt32[Array, " n"]) -> UInt32[Array, ""]:
+    factors = 2 * jnp.arange(words.size, dtype=jnp.uint32) + 1
+    return jnp.sum(words * factors, dtype=jnp.uint32)

@@ -1,0 +1,157 @@
+"""A bit turned in the gradient that one device holds is seen before it enters the weights."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from castor.fleet.ledger import LEDGER, Ledger
+from castor.models.layout import in_use, mesh_of
+from castor.train import loop, meter
+from castor.train.corruption import NONE, Doubts, Fault, agree, compares, summed, unlike
+from castor.train.loop import train
+from castor.train.objectives import Loss
+from castor.train.optim import AdamW
+from castor.train.step import StepMetrics, make_step
+from train.small import NOWHERE, TEXT
+
+MESH = {"replica": 2, "fsdp": 2, "tensor": 2}
+RECIPE = replace(
+    TEXT,
+    steps=5,
+    rows=8,
+    precision="float32",
+    optimizer=AdamW(peak_lr=1e-3),
+    log_every=2,
+    eval_every=0,
+    workers=0,
+)
+
+
+def gradients() -> dict[str, jax.Array]:
+    """Of a table that is cut over devices and a norm that is on all of them."""
+    random = np.random.default_rng(0)
+    table, norm = random.normal(size=(16, 8)), random.normal(size=7)
+    return {"embedding": jnp.asarray(table, jnp.float32), "norm": jnp.asarray(norm, jnp.float32)}
+
+
+@pytest.fixture(scope="module")
+def told() -> Callable[[Fault], tuple[Any, np.ndarray, bool]]:
+    """Gradients as held, the sums, and whether the replicas agree, under a fault."""
+
+    def found(tree: Any, fault: Any) -> Any:
+        held, sums = summed(tree, fault)
+        return held, sums, agree(sums)
+
+    def call(fault: Fault) -> tuple[Any, np.ndarray, bool]:
+        with in_use(mesh_of(MESH)):
+            held, sums, same = compiled(gradients(), np.array(fault, np.int32))
+        return held, np.asarray(sums), bool(same)
+
+    compiled = jax.jit(found)
+    return call
+
+
+def faults(count: int) -> list[Fault]:
+    """Anywhere in what a device holds of the table: 8 x 4 words of 32 bits."""
+    random = np.random.default_rng(1)
+    return [Fault(*(int(random.integers(n)) for n in (8, 32, 32))) for _ in range(count)]
+
+
+def test_a_hundred_of_a_hundred_turned_bits_are_seen_and_their_device_named(told) -> None:
+    clean = told(NONE)[1]
+    for fault in faults(100):
+        _, sums, same = told(fault)
+        assert not same
+        assert unlike(sums, clean) == [fault.device]
+
+
+def test_without_a_fault_the_gradients_are_the_ones_given(told) -> None:
+    held, _, same = told(NONE)
+    assert same
+    for one, other in zip(jax.tree.leaves(held), jax.tree.leaves(gradients()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_ten_thousand_clean_steps_raise_no_alarm() -> None:
+    with in_use(mesh_of(MESH)):
+        found = jax.jit(lambda tree, fault: agree(summed(tree, fault)[1]))
+        none = np.array(NONE, np.int32)
+        random = np.random.default_rng(2)
+        for _ in range(10_000):
+            tree = {"embedding": random.normal(size=(16, 8)).astype(np.float32)}
+            assert found(tree, none)
+
+
+def test_only_a_mesh_with_replicas_can_be_compared() -> None:
+    assert not compares()
+    with in_use(mesh_of({"fsdp": 8})):
+        assert not compares()
+    with in_use(mesh_of(MESH)):
+        assert compares()
+
+
+def faulty(monkeypatch: pytest.MonkeyPatch, when: Callable[[int], Fault]) -> None:
+    """Let the calls of a run's step have the faults that `when` says for their numbers."""
+
+    def made(*given: Any, **settings: Any) -> Any:
+        step, calls = make_step(*given, **settings), []
+
+        def call(state: Any, batch: Any, *, after: int) -> Any:
+            calls.append(after)
+            return step(state, batch, after=after, fault=when(len(calls)))
+
+        return call
+
+    monkeypatch.setattr(loop, "make_step", made)
+    monkeypatch.setattr(meter, "peak_flops", lambda precision: 1e12)
+
+
+def ran(out: Path) -> bytes:
+    path = train(RECIPE, data=NOWHERE, out=out, mesh=mesh_of(MESH))
+    return (path / "weights.safetensors").read_bytes()
+
+
+def test_a_run_takes_a_spoilt_step_again_and_ends_with_the_bits_of_a_clean_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt = {1: Fault(0, 0, 30), 4: Fault(6, 5, 11), 5: Fault(6, 5, 12)}
+    faulty(monkeypatch, lambda call: NONE)
+    clean = ran(tmp_path / "clean")
+    faulty(monkeypatch, lambda call: spoilt.get(call, NONE))
+    assert ran(tmp_path / "spoilt") == clean
+    lines = map(json.loads, (tmp_path / "spoilt" / LEDGER).read_text().splitlines())
+    found = [line for line in lines if line.get("event") == "detected"]
+    assert [(line["step"], line["devices"]) for line in found][0] == (1, [0])
+    assert {device for line in found[1:] for device in line["devices"]} == {6}
+
+
+def test_replicas_that_never_agree_end_the_run_and_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty(monkeypatch, lambda call: Fault(3, 1, 7))
+    with pytest.raises(ValueError, match=r"3 times the replicas .* step 1: .* devices \[3, 7\]"):
+        ran(tmp_path)
+
+
+def test_of_three_replicas_the_odd_one_is_named(tmp_path: Path) -> None:
+    sums = np.zeros((3, 1, 1, 2, 1), np.uint32)
+    sums[2, 0, 0, 1, 0] = 9
+    with Ledger(tmp_path / LEDGER) as ledger:
+        doubts = Doubts(ledger)
+        spoilt = metrics(taken=False, sums=sums)
+        assert doubts.about(4, spoilt) and doubts.about(4, spoilt)
+        with pytest.raises(ValueError, match=r"step 4: .* of the devices \[5\]"):
+            doubts.about(4, spoilt)
+
+
+def metrics(*, taken: bool, sums: np.ndarray) -> StepMetrics:
+    zero, none = jnp.zeros(()), jnp.zeros(64)
+    return StepMetrics(Loss(zero, zero, none, none, none), zero, zero, jnp.bool_(taken), sums)
