@@ -22,7 +22,7 @@ from castor.models.attention import attend, attend_held, causal
 from castor.models.block import Block, finish, init_block, project
 from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
-from castor.models.layout import by_rows_and_columns
+from castor.models.layout import by_rows_and_columns, gathered
 from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
@@ -166,7 +166,7 @@ def embed(
     x = lookup(table, tokens) * scale
     rows = jnp.arange(tokens.shape[0])[:, None]
     for kind, slots in sorted(media.items()):
-        states = encode(model.encoders[kind], slots, config=config).astype(x.dtype)
+        states = encode(gathered(model.encoders[kind]), slots, config=config).astype(x.dtype)
         x = x.at[rows, slots.columns].set(states, mode="drop")
     return x
 
@@ -277,6 +277,7 @@ def _group_of(
     def group(x: Array, given: Any) -> tuple[Array, Any]:
         after = []
         for i, (block, held, own, layer) in enumerate(zip(*given, stage.pattern, strict=True)):
+            block = gathered(block)
             source = None if layer.keys_of is None else kept[layer.keys_of]
             seen, new = mix(block, layer, x, held, source)
             x = by_rows_and_columns(finish(block, x, seen, own, config=config))

@@ -124,6 +124,22 @@ def settled(tree: Any) -> Any:
     return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
+def gathered(tree: Any) -> Any:
+    """Within a compiled function: a layer's weights, whole along the axis that only stores them.
+
+    Rows stay where they are then, and a gradient is added up before it is cut.
+    """
+    mesh = mesh_in_use()
+    if mesh is None:
+        return tree
+
+    def whole(place: NamedSharding) -> NamedSharding:
+        spec = PartitionSpec(*(None if axis == "fsdp" else axis for axis in place.spec))
+        return NamedSharding(place.mesh, spec)
+
+    return jax.lax.with_sharding_constraint(tree, jax.tree.map(whole, shardings(tree, mesh)))
+
+
 def shard_rows(batch: Any) -> Any:
     """A batch with its rows shared out on the mesh in use, and the columns of what has one value a
     token."""
