@@ -138,13 +138,14 @@ def fit(job: Job, *, report: Report) -> Path:
         for n, batch in meter.timed(course):
             with ledger.timed("compile") if n == first + 1 else nullcontext():
                 state, metrics = step(state, shard_rows(batch), after=n - 1)
-            again, ends = meter.add(metrics, batch), n == run.steps or asked_to_stop()
+            again = meter.add(metrics, batch)
+            report(meter.progress(n))
+            ends = n == run.steps or asked_to_stop()
             if again is None and (ends or _is_due(run, n)):
                 again = meter.land()
             if again is not None:
                 course.back(again)
                 continue
-            report(meter.progress(n))
             if ends or n % run.log_every == 0:
                 log.add(meter.record(n, state))
             loss = None

@@ -85,30 +85,13 @@ def make_step(
     `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
     """
 
-    def total(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Float[Array, ""], Loss]:
-        loss = objective(cast(model, precision), batch, *frozen)
-        return loss.nats, loss
-
-    def gradients(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
-        (_, loss), slope = jax.value_and_grad(total, has_aux=True)(model, batch, frozen)
-        return loss, slope
-
-    def summed(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
-        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
-        shapes = jax.eval_shape(gradients, model, jax.tree.map(lambda x: x[0], parts), frozen)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-        def add(sums: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, sums, gradients(model, part, frozen)), None
-
-        return jax.lax.scan(add, zeros, parts)[0]
-
+    gradients = _gradients(objective, precision=precision, accumulate=accumulate)
     checked = compares()
 
     def step(
         state: TrainState, batch: Any, frozen: tuple[Any, ...], after: Array, fault: Array
     ) -> tuple[TrainState, StepMetrics]:
-        loss, slope = (gradients if accumulate == 1 else summed)(state.model, batch, frozen)
+        loss, slope = gradients(state.model, batch, frozen)
         slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
         taken, sums = jnp.bool_(True), None
         if checked:
@@ -142,6 +125,32 @@ def make_step(
         return compiled(state, batch, frozen, np.int32(after), np.array(fault, np.int32))
 
     return call
+
+
+def _gradients(
+    objective: Objective, *, precision: str, accumulate: int
+) -> Callable[[Any, Any, tuple[Any, ...]], tuple[Loss, Any]]:
+    """The loss and its gradient, summed over the parts of a batch."""
+
+    def total(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Float[Array, ""], Loss]:
+        loss = objective(cast(model, precision), batch, *frozen)
+        return loss.nats, loss
+
+    def gradients(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
+        (_, loss), slope = jax.value_and_grad(total, has_aux=True)(model, batch, frozen)
+        return loss, slope
+
+    def summed(model: Any, batch: Any, frozen: tuple[Any, ...]) -> tuple[Loss, Any]:
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+        shapes = jax.eval_shape(gradients, model, jax.tree.map(lambda x: x[0], parts), frozen)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        def add(sums: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, gradients(model, part, frozen)), None
+
+        return jax.lax.scan(add, zeros, parts)[0]
+
+    return gradients if accumulate == 1 else summed
 
 
 def lean(function: Any) -> Callable[..., Any]:

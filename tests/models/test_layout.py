@@ -34,7 +34,7 @@ def loss(model, batch, config):
     ("sized", "sizes"),
     [
         ("TINY", {"fsdp": 4, "tensor": 2}),
-        ("TINY", {"sequence": 8}),
+        pytest.param("TINY", {"sequence": 8}, marks=pytest.mark.slow),
         pytest.param("DEEP", {"fsdp": 8}, marks=pytest.mark.slow),
         pytest.param("DEEP", {"tensor": 4, "replica": 2}, marks=pytest.mark.slow),
         pytest.param("MANY", {"replica": 2, "fsdp": 2, "expert": 2}, marks=pytest.mark.slow),

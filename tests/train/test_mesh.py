@@ -78,6 +78,7 @@ def test_the_same_mesh_gives_the_same_bits(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_mesh(tmp_path: Path) -> None:
     ran(tmp_path, {"fsdp": 4, "tensor": 2}, 2)
     (tmp_path / "recipe.json").unlink()
