@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not ledger.is_file():
         if not (folder / "recipe.json").is_file():
             raise ValueError(f"{folder} is no run: it holds neither {LEDGER} nor recipe.json")
-        raise ValueError(f"{folder} has no {LEDGER}; `castor launch` writes one")
+        raise ValueError(f"{folder} has no {LEDGER}; `castor train` writes one")
     account = read(ledger)
     if picture is not None:
         if picture.suffix.lower() != ".png":

@@ -119,13 +119,10 @@ class Doubts:
 
 def _differing(sums: Sums) -> list[int]:
     """The devices that are not what most of their replicas are, or all where there is no most."""
-    flat, found = np.asarray(sums).reshape(len(sums), -1), np.zeros(np.asarray(sums).shape, bool)
-    for column, values in enumerate(flat.T):
-        kinds, counts = np.unique(values, return_counts=True)
-        usual = kinds[counts == counts.max()]
-        odd = values != usual[0] if len(usual) == 1 else np.ones(len(values), bool)
-        found.reshape(len(flat), -1)[:, column] = odd if len(kinds) > 1 else False
-    return np.flatnonzero(found).tolist()
+    held = np.asarray(sums)
+    alike = (held[None] == held[:, None]).sum(axis=0)  # replicas that hold what each one holds
+    most = alike.max(axis=0)
+    return np.flatnonzero((alike < most) | (2 * most <= len(held))).tolist()
 
 
 def _words(x: Array) -> UInt32[Array, " n"]:

@@ -90,7 +90,7 @@ def test_what_has_no_ledger_is_refused_in_a_sentence(tmp_path: Path, capsys) -> 
     nothing = "castor: DIR is no run: it holds neither ledger.jsonl nor recipe.json\n"
     assert refused(str(tmp_path)) == nothing
     (tmp_path / "recipe.json").write_text("{}")
-    assert refused(str(tmp_path)) == "castor: DIR has no ledger.jsonl; `castor launch` writes one\n"
+    assert refused(str(tmp_path)) == "castor: DIR has no ledger.jsonl; `castor train` writes one\n"
     (tmp_path / LEDGER).touch()
     empty = "castor: DIR/ledger.jsonl: the ledger has no whole line yet\n"
     assert refused(str(tmp_path)) == empty
