@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb
+from castor.cli.flags import Verbs, add_verb, count, positive_or_zero, share
 
 if TYPE_CHECKING:
     from castor.train.recipe import Recipe
@@ -16,22 +16,61 @@ LIBRARIES = (
     *("jax", "optax", "orbax.checkpoint", "grain", "sentencepiece", "safetensors"),
     *("PIL", "soundfile", "soxr", "matplotlib", "fsspec"),
 )
+MORE = """\
+Trains TINY for 20 steps, saves, resumes, answers; says in a sentence what is wrong. With --scan it
+gives every device work whose answer is known instead, to find those that compute, hold or copy
+wrong bits, and ends with 1 if one does."""
+SCANS = {"seconds": 10.0, "memory": 0.2, "seed": 0, "json": False}  # flags of a scan alone
 Check = Callable[[], str]
 
 
 def add(verbs: Verbs) -> None:
     """The verb and its flags."""
-    add_verb(
+    verb = add_verb(
         verbs,
         "doctor",
         run,
         what="check this installation from end to end, in about a minute",
-        more="Trains TINY for 20 steps, saves, resumes, answers; says in a sentence what is wrong.",
+        more=MORE,
     )
+    verb.add_argument("--scan", action="store_true", help="find devices that give wrong bits")
+    add = verb.add_argument_group("of a scan").add_argument
+    add("--seconds", metavar="N", type=positive_or_zero, help="about so long (default: 10)")
+    add("--memory", metavar="SHARE", type=share, help="of the free memory, at most (default: 0.2)")
+    add("--seed", metavar="N", type=count, help="of the numbers that are used (default: 0)")
+    add("--json", action="store_true", default=None, help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Every check in turn; one that fails ends the examination with 1."""
+    """Every check in turn; one that fails ends the examination with 1.
+
+    Raises:
+        ValueError: a flag of a scan is given without one.
+    """
+    given = {flag: getattr(arguments, flag) for flag in SCANS}
+    if arguments.scan:
+        chosen = {flag: SCANS[flag] if x is None else x for flag, x in given.items()}
+        return scan_here(**chosen, debug=arguments.debug)
+    if extra := [flag for flag, value in given.items() if value is not None]:
+        raise ValueError(f"--{extra[0]} belongs to a scan; add --scan")
+    return examine(arguments)
+
+
+def scan_here(*, debug: bool, **how: Any) -> int:
+    """A scan of this machine's devices; 1 if one is wrong or cannot be scanned."""
+    from castor.cli.scan import run_scan
+
+    try:
+        return run_scan(**how)
+    except Exception as error:
+        if debug:
+            raise
+        print(diagnosis("scan", error))
+        return 1
+
+
+def examine(arguments: argparse.Namespace) -> int:
+    """The installation, from end to end."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="castor-doctor-") as folder:
@@ -108,7 +147,8 @@ def training(run: Path) -> str:
     """The smallest model takes its steps, and its loss falls."""
     import json
 
-    from castor.train.loop import METRICS, train
+    from castor.train.loop import METRICS
+    from castor.train.run import train
 
     train(smallest(), data=run, out=run)
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
@@ -124,7 +164,7 @@ def resuming(folder: Path) -> str:
     import shutil
 
     from castor.checkpoint import WEIGHTS, checkpoints
-    from castor.train.loop import train
+    from castor.train.run import train
 
     shutil.copytree(folder / "run", folder / "again")
     *_, last = checkpoints(folder / "again")

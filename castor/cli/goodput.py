@@ -9,12 +9,13 @@ from castor.cli.flags import Verbs, add_verb
 
 if TYPE_CHECKING:
     from castor.fleet.account import Account, Fault
+    from castor.fleet.stragglers import Host
 
 MORE = """\
 Goodput is the time of useful new steps over the elapsed time. A fault costs the steps that were
 lost and all restart, restore, compile and other time until the next step is done; at another rate
 of faults, r an hour that cost c seconds each, goodput is that of the undisturbed time times
-1 - r c / 3600."""
+1 - r c / 3600. Of a run on several hosts it also tells which of them kept the others waiting."""
 RATE = 1.0  # faults an hour of the projection
 
 
@@ -27,13 +28,14 @@ def add(verbs: Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read the ledger, print its account, and draw it.
+    """Read the ledgers, print the account of the first and who was late, and draw it.
 
     Raises:
         ValueError: there is no such run, it has no ledger, or nothing is in it yet.
     """
     from castor.fleet.account import read
     from castor.fleet.ledger import LEDGER
+    from castor.fleet.stragglers import read_hosts, stragglers
     from castor.fleet.timeline import draw_timeline
 
     folder, picture = arguments.run_folder, arguments.out
@@ -44,15 +46,19 @@ def run(arguments: argparse.Namespace) -> None:
         if not (folder / "recipe.json").is_file():
             raise ValueError(f"{folder} is no run: it holds neither {LEDGER} nor recipe.json")
         raise ValueError(f"{folder} has no {LEDGER}; `castor train` writes one")
-    account = read(ledger)
+    account, hosts = read(ledger), stragglers(read_hosts(folder))
     if picture is not None:
         if picture.suffix.lower() != ".png":
             raise ValueError(f"the picture is a PNG, and {picture} is named otherwise")
         draw_timeline(account, picture, title=folder.resolve().name)
     if arguments.json:
-        print(json.dumps(told(account), indent=1))
+        record = {**told(account), "hosts": [host._asdict() for host in hosts]}
+        print(json.dumps(record, indent=1))
         return
     show(account)
+    if hosts:
+        print()
+        show_hosts(hosts)
     if picture is not None:
         print(f"\ndrawn: {picture}")
 
@@ -112,6 +118,36 @@ def show(account: "Account") -> None:
         )
     if account.torn:
         print(f"lines of the ledger cut off, not counted: {account.torn}")
+
+
+def show_hosts(hosts: "list[Host]") -> None:
+    """What each host did by itself before a step, and which of them were slow."""
+    from castor.cli.screen import table
+    from castor.fleet.stragglers import waited_s
+
+    rows = [
+        (
+            str(host.host),
+            f"{host.steps:,}",
+            f"{1000 * host.median_s:,.1f}",
+            f"{1000 * host.p99_s:,.1f}",
+            f"{host.last:,}",
+            f"{host.cost_s:,.1f}",
+            "slow" if host.slow else "",
+        )
+        for host in hosts
+    ]
+    heads = ("host", "steps", "own ms, median", "99th percentile", "last in", "cost s", "")
+    table(heads, rows)
+    print(f"\nthe first hosts to be ready waited {waited_s(hosts):,.1f} s for the last ones in all")
+    for host in hosts:
+        if host.slow:
+            print(
+                f"host {host.host} is slow: {1000 * host.excess_s:,.1f} ms a step more than the "
+                "others; look at its disk, its network and what else runs on it, or replace it"
+            )
+    if not any(host.slow for host in hosts):
+        print("no host is slower than the others beyond noise")
 
 
 def _row(fault: "Fault") -> tuple[str, ...]:

@@ -110,8 +110,9 @@ def account(lines: Iterable[str]) -> Account:
     of the same or a lower number of its stage ended later: of a step that was computed several
     times the last one counts, and steps beyond a rollback count only when they are taken again.
 
-    It does not see waiting within a step: one that a slow neighbour held up counts whole. Clocks
-    of several hosts are believed as they stand.
+    It does not see waiting within a step: one that a slow neighbour held up counts whole, and what
+    hosts did meanwhile ("host") is left to castor.fleet.stragglers. Clocks of several hosts are
+    believed as they stand.
 
     Raises:
         ValueError: a whole line is none of a ledger, or there is no whole line.
@@ -122,6 +123,7 @@ def account(lines: Iterable[str]) -> Account:
     moments = [t for i in found.intervals for t in (i.begun, i.ended)]
     moments += [event.at for event in found.events]
     begun, ended = min(moments), max(moments)
+    found = found._replace(intervals=[i for i in found.intervals if i.cause != "host"])
     steps = _steps(found.intervals)
     rest = [(i.cause, i) for i in found.intervals if i.cause != "step"]
     named = [*rest, *(("step" if s.undone is None else "replay", s.interval) for s in steps)]

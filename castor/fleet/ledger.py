@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-LEDGER = "ledger.jsonl"  # in the run's folder
-CAUSES = ("step", "compile", "restore", "data", "checkpoint", "evaluation", "restart")
+LEDGER = "ledger.jsonl"  # in the run's folder, of its first process; others have ledger_1.jsonl ...
+CAUSES = ("step", "compile", "restore", "data", "checkpoint", "evaluation", "restart", "host")
 EVENTS = ("fault", "detected", "started", "ended")
 FAR = 1e11  # no clock shows as many seconds; one that counts milliseconds shows more
 WAITING = 10_000  # lines that a full disk may hold up; older ones are lost, their time is "other"
@@ -29,7 +29,8 @@ class Interval:
     """A stretch of time and its cause; `begun` and `ended` are unix seconds.
 
     "step" is one training step, with its number; "data" and "checkpoint" are what the device
-    waited, not work beside it; "restart" is from the death of a process to its next life. Steps of
+    waited, not work beside it; "restart" is from the death of a process to its next life; "host" is
+    within a step, from the end of the one before until its host was ready to begin it. Steps of
     another `stage` (a codec before its model) have numbers of their own.
 
     Raises:
@@ -77,6 +78,11 @@ class Event:
             raise ValueError(f"there is no event {self.event!r}; there is {', '.join(EVENTS)}")
         if not 0 <= self.at < FAR:
             raise ValueError(f"{self.at} is no moment; times are unix seconds")
+
+
+def ledger_of(process: int) -> str:
+    """The name of the ledger that a process of a run writes, in the run's folder."""
+    return LEDGER if process == 0 else f"ledger_{process}.jsonl"
 
 
 class Entries(NamedTuple):

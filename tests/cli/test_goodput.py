@@ -1,13 +1,14 @@
 """`castor goodput`: what it tells of a run's time, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from castor.cli import main
 from castor.core.media import open_image
-from castor.fleet.ledger import LEDGER, Ledger
+from castor.fleet.ledger import LEDGER, Ledger, ledger_of
 
 
 @pytest.fixture
@@ -107,3 +108,42 @@ def test_a_picture_that_cannot_be_is_refused(crashed: Path, tmp_path: Path, caps
     assert "goodput 0.0%" in told(capsys, str(instant))
     assert main(["goodput", str(instant), "--out", str(tmp_path / "time.png")]) == 1
     assert "the ledger spans no time yet" in capsys.readouterr().err
+
+
+def host_ledgers(run: Path, *, late_s: float) -> None:
+    """Three hosts of 100 steps, the last of which takes so much longer."""
+    for host in range(3):
+        with Ledger(run / ledger_of(host)) as ledger:
+            for n in range(100):
+                own = 0.1 + 0.001 * (n % 5) + late_s * (host == 2)
+                ledger.spent("step", begun=float(n), ended=n + 1.0, step=n + 1)
+                ledger.spent("host", begun=float(n), ended=n + own, step=n + 1)
+
+
+def test_a_slow_host_is_named_beside_the_others(tmp_path: Path, capsys) -> None:
+    host_ledgers(tmp_path, late_s=0.05)
+    text = told(capsys, str(tmp_path))
+    assert re.search(r"\n *2 +100 +152\.0 +154\.0 +100 +5\.0 +slow *\n", text)
+    assert re.search(r"\n *0 +100 +102\.0 +104\.0 +0 +0\.0 *\n", text)
+    assert "host 2 is slow: 50.0 ms a step more than the others; look at its disk" in text
+    assert "goodput 100.0%" in text  # own times are part of steps
+    hosts = json.loads(told(capsys, str(tmp_path), "--json"))["hosts"]
+    assert [host["host"] for host in hosts if host["slow"]] == [2]
+    assert sum(host["cost_s"] for host in hosts) == pytest.approx(5.0, abs=1e-3)
+    assert "waited 5.0 s for the last ones in all" in text
+
+
+def test_equal_hosts_are_told_as_such_and_one_alone_not_at_all(tmp_path: Path, capsys) -> None:
+    host_ledgers(tmp_path, late_s=0.0)
+    assert told(capsys, str(tmp_path)).endswith("no host is slower than the others beyond noise\n")
+    for host in (1, 2):
+        (tmp_path / ledger_of(host)).unlink()
+    assert "host" not in told(capsys, str(tmp_path))
+    assert json.loads(told(capsys, str(tmp_path), "--json"))["hosts"] == []
+
+
+def test_a_host_whose_ledger_is_none_is_named(tmp_path: Path, capsys) -> None:
+    host_ledgers(tmp_path, late_s=0.0)
+    (tmp_path / ledger_of(1)).write_text("step 1\n")
+    assert main(["goodput", str(tmp_path)]) == 1
+    assert "ledger_1.jsonl: line 1 is none of a ledger" in capsys.readouterr().err

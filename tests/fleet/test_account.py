@@ -195,6 +195,12 @@ def test_a_lost_step_goes_before_a_useful_one_and_after_what_is_done_within_it()
     assert (found.seconds["replay"], found.seconds["step"], found.seconds["data"]) == (3, 1, 1)
 
 
+def test_what_hosts_do_within_steps_takes_no_time_of_its_own() -> None:
+    alone = [step(1, 10, 12), event("fault", 14), spent("restart", 15, 16), step(2, 17, 19)]
+    hosts = [spent("host", 10, 10.5, step=1), spent("host", 12, 13, step=2)]
+    assert of([*alone, *hosts]) == of(alone)
+
+
 def test_an_instant_is_no_time() -> None:
     found = of([event("started", 5)])
     assert (found.elapsed, found.goodput, set(found.seconds.values())) == (0, 0, {0})
