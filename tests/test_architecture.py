@@ -38,7 +38,7 @@ HEIGHT = {area.strip(): height for height, line in enumerate(LAYERS) for area in
 ONLY = {
     "grain": "castor/data/",
     "datatrove": "castor/data/",
-    "orbax": "castor/checkpoint.py",
+    "orbax": "castor/checkpoint/",
     "optax": "castor/train/",
     "sentencepiece": "castor/tokens/",
     "av": "castor/core/media.py",

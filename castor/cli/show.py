@@ -1,11 +1,13 @@
 """`castor show`: the numbers behind a name: a recipe, a part of one, a size, a checkpoint."""
 
 import argparse
+import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb, mesh_sizes, set_flag
+from castor.cli import show_mesh
+from castor.cli.flags import Verbs, add_verb, set_flag
 
 if TYPE_CHECKING:
     from castor.data.mixture import Mixture
@@ -27,12 +29,8 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("field", metavar="FIELD", nargs="?", help="show this part of a recipe alone")
     set_flag(verb)
     verb.add_argument("--tree", action="store_true", help="every weight with its shape")
-    verb.add_argument(
-        "--mesh",
-        metavar="AXIS=N,...",
-        type=mesh_sizes,
-        help="bytes on each device of a mesh, such as fsdp=64,tensor=8",
-    )
+    show_mesh.add_flags(verb)
+    verb.add_argument("--json", action="store_true", help="print JSON, without mixture and tree")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,13 +42,19 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.checkpoint import newest
     from castor.cli.recipes import chosen, sizes
 
-    what, how = arguments.what, {"tree": arguments.tree, "mesh": arguments.mesh}
+    what = arguments.what
     size, folder = sizes().get(what), newest(Path(what))
     if arguments.set and (size or folder):
         kind = "a size" if size else "a checkpoint"
         raise ValueError(f"--set changes a recipe, and {what} is {kind}; leave --set out")
+    how = {"tree": arguments.tree, "mesh": show_mesh.asked(arguments, sized=bool(size or folder))}
     if arguments.field:
+        if arguments.json:
+            raise ValueError("--json prints a whole recipe or size; leave FIELD out")
         show_field(size or chosen(str(folder or what), arguments.set), arguments.field)
+    elif arguments.json:
+        settings = size or (config_in(folder) if folder else chosen(what, arguments.set))
+        print(json.dumps(record(what, settings, mesh=how["mesh"]), indent=1))
     elif size:
         show_values(size)
         show_weights(size, **how)
@@ -60,7 +64,40 @@ def run(arguments: argparse.Namespace) -> None:
         show_recipe(chosen(what, arguments.set), **how)
 
 
-def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: dict[str, int] | None) -> None:
+def record(what: str, settings: Any, *, mesh: "show_mesh.Asked | None") -> dict[str, Any]:
+    """Values and numbers of weights, and what a mesh takes, for programs to read."""
+    from math import prod
+
+    from castor.cli.weights import grouped, shapes_of
+    from castor.core.recipe import flat
+    from castor.models.lora import Lora
+    from castor.train.recipe import CodecRecipe, FineTune, Recipe
+
+    found = {"what": what, "kind": type(settings).__name__, "values": flat(settings)}
+    if isinstance(settings, FineTune | Lora):
+        return found
+    run: Recipe | CodecRecipe | None = None
+    config: Any = settings
+    if isinstance(settings, Recipe | CodecRecipe):
+        run, config = settings, settings.model
+    shapes = shapes_of(config)
+    found["weights"] = {"count": sum(map(prod, shapes.values())), "groups": grouped(shapes)}
+    if mesh is not None:
+        found["mesh"] = show_mesh.of_mesh(config, mesh, run=run)
+    return found
+
+
+def config_in(folder: Path) -> Any:
+    """The shape of a checkpoint, or the settings of adapters."""
+    from castor.checkpoint import load, load_adapters, load_codec
+
+    if (folder / "adapters.safetensors").exists():
+        return load_adapters(folder).origin.lora
+    whole = (folder / "weights.safetensors").exists()
+    return (load(folder) if whole else load_codec(folder)).config
+
+
+def show_recipe(recipe: "AnyRecipe", *, tree: bool, mesh: "show_mesh.Asked | None") -> None:
     """Values, mixture and weights; a model's codec is told in a line."""
     from castor.cli.screen import in_words
     from castor.train.recipe import CodecRecipe, FineTune, Recipe, name_of
@@ -111,7 +148,7 @@ def members(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def show_checkpoint(folder: Path, *, tree: bool, mesh: dict[str, int] | None) -> None:
+def show_checkpoint(folder: Path, *, tree: bool, mesh: "show_mesh.Asked | None") -> None:
     """Where it comes from, what is in it, and its weights."""
     from castor.checkpoint import load, load_codec
     from castor.cli.screen import in_bytes
@@ -180,7 +217,7 @@ def show_weights(
     config: "ModelConfig | CodecConfig",
     *,
     tree: bool,
-    mesh: dict[str, int] | None,
+    mesh: "show_mesh.Asked | None",
     run: "AnyRecipe | None" = None,
 ) -> None:
     """How many weights there are and where, what they take, and the arithmetic of one token."""
@@ -205,7 +242,7 @@ def show_weights(
         f"{in_bytes(4 * total)} in float32"
     )
     if mesh is not None:
-        show_devices(config, mesh=mesh, run=run)
+        show_mesh.show_mesh(show_mesh.of_mesh(config, mesh, run=run))
     if isinstance(config, ModelConfig):
         length = min(config.context, 1024)
         work = flops_per_token(config, length=length)
@@ -213,30 +250,3 @@ def show_weights(
             f"{in_words(work)} floating-point operations for a token in a row of {length:,}, "
             f"{in_words(3 * work)} to learn from it"
         )
-
-
-def show_devices(
-    config: "ModelConfig | CodecConfig", *, mesh: dict[str, int], run: "AnyRecipe | None"
-) -> None:
-    """What a device of a mesh holds: weights or, where they are learned, all float32 state.
-
-    Raises:
-        ValueError: the mesh does not divide what the run has.
-    """
-    from math import prod
-
-    from castor.cli.screen import in_bytes, table
-    from castor.cli.weights import bytes_on_each
-    from castor.train.loop import fits
-
-    if run is not None:
-        fits(run, mesh)
-    each = bytes_on_each(config, mesh=mesh, optimizer=run and run.optimizer)
-    if run is not None and run.ema:
-        each["averages"] = each["weights"]
-    rows = [*each.items()] + [("in all", sum(each.values()))] * (len(each) > 1)
-    print()
-    table(
-        (f"each of {prod(mesh.values()):,} devices", "float32"),
-        [(name, in_bytes(size)) for name, size in rows],
-    )

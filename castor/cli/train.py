@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import prod
@@ -15,7 +17,7 @@ from castor.cli.flags import Verbs, add_verb, count, data_flag, mesh_sizes, set_
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from castor.train.recipe import CodecRecipe, Recipe
+    from castor.train.recipe import AnyRecipe, CodecRecipe, Recipe
 
 MORE = """\
 A run that was stopped or killed goes on from its last checkpoint, and ends with the weights that it
@@ -62,6 +64,22 @@ def add(verbs: Verbs) -> None:
         help="share the run out over devices: rows by replica, fsdp or expert, heads by tensor, "
         "columns by sequence, such as fsdp=4,tensor=2",
     )
+    verb.add_argument(
+        "--hosts",
+        metavar="I/N@HOST:PORT",
+        nargs="?",
+        const="",
+        help="this is process I of N of one run over --mesh, and HOST:PORT is where process 0 can "
+        "be reached; without a value, as Slurm, Kubernetes or MPI say",
+    )
+    verb.add_argument(
+        "--keep",
+        metavar="STEPS",
+        type=count,
+        default=0,
+        help="keep the newest state in memory too, every so many steps, where neither the end of "
+        "this process nor, among several hosts, that of its host reaches it; 0 = not (default)",
+    )
     finetune.add_flags(verb)
     verb.add_argument(
         "--limit",
@@ -75,19 +93,26 @@ def add(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, say where it is, and measure what can be measured without data."""
     from castor.cli.live import Live
-    from castor.cli.recipes import chosen
-    from castor.train.loop import CURVES, train
+    from castor.cli.screen import aside
+    from castor.fleet.beat import BEAT, beating
+    from castor.fleet.team import Team
+    from castor.train.loop import CURVES
+    from castor.train.memory import Kept
     from castor.train.recipe import CodecRecipe, FineTune
+    from castor.train.run import train
 
-    if arguments.recipe == finetune.NAME:
-        recipe, data = finetune.asked(arguments), finetune.folder_of(arguments)
-    else:
-        finetune.refuse(arguments)
-        recipe, data = chosen(arguments.recipe, arguments.set), arguments.data
-    out = arguments.out or Path("runs") / recipe.name.replace("/", "_")
-    with _machine_noted(out, out / "codec"), Live() as live:
-        mesh = _mesh(arguments.mesh)
-        checkpoint = train(recipe, data=data, out=out, report=live.show, mesh=mesh)
+    recipe, data = asked(arguments)
+    out = out_of(arguments)
+    mesh = _mesh(arguments.mesh, arguments.hosts)
+    kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
+    where = {"data": data, "out": out, "mesh": mesh, "kept": kept}
+    first, beat = Team().first, Path(os.environ.get(BEAT, os.devnull))
+    with _together(beat, debug=arguments.debug):
+        if not first:
+            train(recipe, report=beating(beat), **where)
+            return
+        with _machine_noted(out, out / "codec"), Live() as live:
+            checkpoint = train(recipe, report=beating(beat, live.show), **where)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
     if isinstance(recipe, FineTune):
         finetune.tell(out)
@@ -102,21 +127,77 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"go on with: castor chat --model {out}")
 
 
-def _mesh(sizes: dict[str, int] | None) -> "Mesh | None":
-    """The devices of a mesh; a CPU is as many as are asked for.
+@contextmanager
+def _together(beat: Path, *, debug: bool) -> Iterator[None]:
+    """End at once when the block fails in one of several processes, which the others wait for, and
+    go apart when it has ended in all of them."""
+    import jax
+
+    from castor.cli import sentence
+    from castor.fleet.team import Team
+
+    several = Team().processes > 1
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        if not several:
+            raise
+        if debug:
+            traceback.print_exc()
+        print(f"castor: {sentence(error)}", file=sys.stderr, flush=True)
+        os._exit(1)  # without waiting for the others
+    if beat.is_file():  # what comes now takes no steps
+        beat.unlink()
+    if several:
+        jax.distributed.shutdown()
+
+
+def asked(arguments: argparse.Namespace) -> tuple["AnyRecipe", Path]:
+    """The recipe and the folder of its data."""
+    from castor.cli.recipes import chosen
+
+    if arguments.recipe == finetune.NAME:
+        return finetune.asked(arguments), finetune.folder_of(arguments)
+    finetune.refuse(arguments)
+    return chosen(arguments.recipe, arguments.set), arguments.data
+
+
+def out_of(arguments: argparse.Namespace) -> Path:
+    """The run's folder."""
+    return arguments.out or Path("runs") / asked(arguments)[0].name.replace("/", "_")
+
+
+def _mesh(sizes: dict[str, int] | None, hosts: str | None) -> "Mesh | None":
+    """The devices of a mesh, those of all hosts; a CPU is as many as are asked for.
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: there are fewer, or hosts do not find together or have not equally many.
     """
     if sizes is None:
+        if hosts is not None:
+            raise ValueError("--hosts shares a run out over a mesh: give --mesh, such as fsdp=8")
         return None
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {IN_ORDER}"
     import jax
 
-    from castor.models.layout import mesh_of
+    from castor.fleet.team import alone, join, keep_programs, seat
+    from castor.models.layout import mesh_of, told
 
-    with suppress(RuntimeError):  # JAX counted its devices before
-        jax.config.update("jax_num_cpu_devices", prod(sizes.values()))
+    devices, processes = prod(sizes.values()), 1
+    if hosts is not None:
+        processes = join(seat(hosts) if hosts else None)
+    if devices % processes:
+        raise ValueError(f"--mesh {told(sizes)} cannot be shared out over {processes} hosts")
+    with suppress(ValueError, RuntimeError):  # JAX counted its devices before
+        if hosts is None:
+            join(alone())
+        jax.config.update("jax_num_cpu_devices", devices // processes)
+    if processes > 1 and jax.device_count() != devices:
+        raise ValueError(
+            f"the {processes} hosts have {jax.device_count()} devices, and --mesh {told(sizes)} "
+            f"is of {devices}: share the run out over all of them"
+        )
+    keep_programs()
     return mesh_of(sizes)
 
 

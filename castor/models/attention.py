@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Int
 
+from castor.models.kernels import fused, kernel_for, machine_here
 from castor.models.layers import turned
 from castor.models.layout import COLUMNS, ROWS, by_device, dividing, mesh_in_use
 from castor.models.sizes import Layer, Sight
@@ -18,6 +20,7 @@ FREE = Layer().sight  # of a layer without a window
 FEW = 64  # queries a row
 MANY = 2048  # queries whose scores are computed at once, in training
 NOTHING = -1e30  # the score of a key that may not be seen
+ATTENTION = "attention"  # the name of its results, for those who choose what is kept of a layer
 Arrays = tuple[Array, ...]
 _Head = Callable[[Arrays, Arrays, Array], Arrays]
 
@@ -36,7 +39,8 @@ def attend(
     `mask[b, t, s]` is true where query t may look at key s. A query that may look at nothing
     (padding) returns zeros. Scores and softmax are float32 whatever q is. A `scale` of None is
     H ** -0.5; a `cap` holds scores below it by tanh. The backward pass computes the scores again:
-    no array of T times S is kept.
+    no array of T times S is kept. What is not learned from may have another kernel on a GPU
+    (castor.models.kernels).
 
     Raises:
         ValueError: N is not a multiple of K.
@@ -152,13 +156,28 @@ def _attend(
     mask: Bool[Array, "B T S"],
     cap: float | None,
 ) -> Float[Array, "B K G T H"]:
-    return _forward(q, k, v, mask, cap)[0]
+    def exact(q: Array, k: Array, v: Array, mask: Array) -> Array:
+        return _forward(q, k, v, mask, cap)[0]
+
+    kernel = kernel_for(
+        machine_here(),
+        q.dtype,
+        queries=q.shape[3],
+        keys=k.shape[2],
+        head_width=q.shape[4],
+        cap=cap,
+        meshed=mesh_in_use() is not None,
+    )
+    if kernel == "exact":
+        return exact(q, k, v, mask)
+    return jax.lax.platform_dependent(q, k, v, mask, cuda=fused, default=exact)
 
 
 def _forward(
     q: Array, k: Array, v: Array, mask: Array, cap: float | None
 ) -> tuple[Float[Array, "B K G T H"], Arrays]:
-    mixed, totals = _each_head(partial(_mix, cap), (q,), (k, v), mask)
+    found = _each_head(partial(_mix, cap), (q,), (k, v), mask)
+    mixed, totals = (checkpoint_name(x, ATTENTION) for x in found)
     return mixed, (q, k, v, mask, mixed, totals)
 
 

@@ -26,6 +26,7 @@ from castor.models.layout import by_rows_and_columns, gathered
 from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
+from castor.models.remat import Remat, rematerialised
 from castor.models.sizes import Layer, ModelConfig, Sight, Stage
 
 Mix = Callable[[Block, Layer, Array, Any, Any], tuple[Array, Any]]
@@ -66,8 +67,13 @@ def init(config: ModelConfig, key: PRNGKeyArray) -> Model:
     return Model(decoder, init_encoders(config, encoders))
 
 
-def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "B T D"]:
-    """The state at every position of packed rows: the full forward pass of training."""
+def hidden(
+    model: Model, batch: Batch, *, config: ModelConfig, remat: Remat = "none"
+) -> Float[Array, "B T D"]:
+    """The state at every position of packed rows: the full forward pass of training.
+
+    `remat` is what each layer keeps of it for the backward pass.
+    """
     tokens, positions = jnp.asarray(batch.tokens), jnp.asarray(batch.positions)
     x = by_rows_and_columns(embed(model, tokens, batch.media, config=config))
     segments, blocks = jnp.asarray(batch.segments), jnp.asarray(batch.blocks)
@@ -84,7 +90,7 @@ def hidden(model: Model, batch: Batch, *, config: ModelConfig) -> Float[Array, "
         return seen, projected.own
 
     own = _inputs(model, tokens, x, blocks > 0, config=config)
-    x, _ = _through(model, x, mix, own, config=config)
+    x, _ = _through(model, x, mix, own, config=config, remat=remat)
     return rms_norm(x, model.decoder.final_norm, start=config.norm_start)
 
 
@@ -242,6 +248,7 @@ def _through(
     cache: Cache | None = None,
     *,
     config: ModelConfig,
+    remat: Remat = "none",
 ) -> tuple[Float[Array, "B T D"], tuple[Any, ...]]:
     """The states after all layers, and what the cache then holds of each entry.
 
@@ -259,7 +266,7 @@ def _through(
             held[at] if held else (None,) * here,
             _by_entry(inputs, stage, first),
         )
-        group = _group_of(stage, mix=mix, first=first, kept=kept, config=config)
+        group = _group_of(stage, mix=mix, first=first, kept=kept, config=config, remat=remat)
         x, new = _each_group(group, x, given)
         after += new
         first += layers
@@ -267,20 +274,31 @@ def _through(
 
 
 def _group_of(
-    stage: Stage, *, mix: Mix, first: int, kept: dict[int, Any], config: ModelConfig
+    stage: Stage,
+    *,
+    mix: Mix,
+    first: int,
+    kept: dict[int, Any],
+    config: ModelConfig,
+    remat: Remat,
 ) -> Callable[[Array, Any], tuple[Array, Any]]:
     """The function that passes states through one group of a stage's layers.
 
     Where there is but one, what its layers hold is `kept` for those that read it later.
     """
 
+    def through(layer: Layer, x: Array, block: Block, given: Any) -> tuple[Array, Any]:
+        held, own, source = given
+        block = gathered(block)
+        seen, new = mix(block, layer, x, held, source)
+        return by_rows_and_columns(finish(block, x, seen, own, config=config)), new
+
     def group(x: Array, given: Any) -> tuple[Array, Any]:
         after = []
         for i, (block, held, own, layer) in enumerate(zip(*given, stage.pattern, strict=True)):
-            block = gathered(block)
             source = None if layer.keys_of is None else kept[layer.keys_of]
-            seen, new = mix(block, layer, x, held, source)
-            x = by_rows_and_columns(finish(block, x, seen, own, config=config))
+            one = rematerialised(partial(through, layer), remat, looped=stage.repeats > 1)
+            x, new = one(x, block, (held, own, source))
             if stage.repeats == 1:
                 kept[first + i] = new
             after.append(None if held is None else new)

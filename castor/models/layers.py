@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PRNGKeyArray
 
@@ -18,6 +19,7 @@ from castor.models.layout import AXES, added_up, by_device, dividing
 from castor.models.quant import QTensor, dense, rows
 
 EPSILON = 1e-6
+PRODUCT = "product"  # the name of what a matrix gives, for those who choose what is kept of a layer
 
 # What is cheap is computed again in the backward pass from its bfloat16 inputs; otherwise XLA would
 # keep float32 copies of the steps in between, for each layer.
@@ -208,7 +210,8 @@ def product(x: Float[Array, "R I"], weights: Matrix) -> Float[Array, "R O"]:
 
     Weights that are not learned have no gradient, and cost the backward pass nothing.
     """
-    return weights.times(x) if isinstance(weights, Factor) else _product(x, dense(weights))
+    made = weights.times(x) if isinstance(weights, Factor) else _product(x, dense(weights))
+    return checkpoint_name(made, PRODUCT)
 
 
 @jax.custom_vjp

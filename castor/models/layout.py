@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
@@ -140,21 +141,57 @@ def gathered(tree: Any) -> Any:
     return jax.lax.with_sharding_constraint(tree, jax.tree.map(whole, shardings(tree, mesh)))
 
 
-def shard_rows(batch: Any) -> Any:
+def rows_here(rows: int) -> range:
+    """Those of so many rows that the devices of this process hold on the mesh in use."""
+    if mesh_in_use() is None:
+        return range(rows)
+    place = NamedSharding(jax.sharding.get_mesh(), PartitionSpec(ROWS))
+    parts = place.addressable_devices_indices_map((rows,)).values()
+    edges = [part[0].indices(rows)[:2] for part in parts if part is not None]
+    return range(min(start for start, _ in edges), max(stop for _, stop in edges))
+
+
+def shard_rows(batch: Any, *, rows: int | None = None) -> Any:
     """A batch with its rows shared out on the mesh in use, and the columns of what has one value a
-    token."""
+    token. Where `rows` is its whole size, it is given with those that are `rows_here` alone."""
     if mesh_in_use() is None:
         return batch
     mesh = jax.sharding.get_mesh()
     ids = getattr(batch, "tokens", None)
+    first = 0 if rows is None else rows_here(rows).start
 
     def put(x: Any) -> Array:
         by_token = ids is not None and x.shape == ids.shape
         spec = PartitionSpec(ROWS, COLUMNS) if by_token else PartitionSpec(ROWS)
-        place = NamedSharding(mesh, spec)
-        return jax.make_array_from_callback(x.shape, place, lambda part: np.asarray(x[part]))
+        whole = x.shape if rows is None else (rows, *x.shape[1:])
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(whole[0])
+            return np.asarray(x[start - first : stop - first, *index[1:]])
+
+        return jax.make_array_from_callback(whole, NamedSharding(mesh, spec), part)
 
     return jax.tree.map(put, batch)
+
+
+def everywhere(tree: Any) -> Any:
+    """Within a compiled function: what every device of the mesh in use has whole."""
+    if mesh_in_use() is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, PartitionSpec())
+
+
+@jax.jit
+def copied(tree: Any) -> Any:
+    """The weights, averages or moments once more, where they are: whoever takes the memory of the
+    first ones over leaves these."""
+    return settled(jax.tree.map(jnp.copy, tree))
+
+
+@jax.jit
+def whole(tree: Any) -> Any:
+    """The arrays once more, each of them whole on every device of the mesh in use."""
+    return everywhere(jax.tree.map(jnp.copy, tree))
 
 
 def refuse(

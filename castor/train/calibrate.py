@@ -73,7 +73,7 @@ def batches_of(
     if found.codec is not None:
         book = picture_book(recipe, CodecCheckpoint(*found.codec), data=data, out=aside)
     made = rows_of(recipe, config=found.config, vocab=found.vocab, book=book, data=data)
-    return islice(made.training(0), steps)
+    return islice(made.training(0, range(rows)), steps)
 
 
 def _recipe(found: Checkpoint, data: Path) -> Recipe | FineTune:

@@ -204,7 +204,7 @@ def tuned_next_token(
 
 
 def _objective(recipe: FineTune, config: ModelConfig) -> Callable[..., Loss]:
-    settings = {"config": config, "z_loss": recipe.z_loss}
+    settings = {"config": config, "z_loss": recipe.z_loss, "remat": recipe.remat}
     if isinstance(recipe.tuning, Full):
         return partial(next_token, **settings)
     return partial(tuned_next_token, lora=recipe.tuning, **settings)

@@ -31,7 +31,7 @@ from castor.train.objectives import Pictures, next_token, reconstruction
 from castor.train.prepare import Gallery, pictures_of
 from castor.train.recipe import CodecRecipe, FineTune, Recipe, Run, stored
 from castor.train.rows import Rows, rows_of
-from castor.train.step import Objective
+from castor.train.step import Objective, TrainState
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Job:
     stage: str
     objective: Objective
     begin: Callable[[Array], Any]  # a key to the first weights
-    batches: Callable[[int], Iterator[Any]]  # from a step on
-    held_out: Callable[[], Iterable[Any]]  # batches to measure the loss on
+    batches: Callable[[int, range], Iterator[Any]]  # from a step on; some rows of each
+    held_out: Callable[[range], Iterable[Any]]  # some rows of the batches to measure the loss on
     told: Callable[[Any], Tally]  # of a batch
     numbers: Callable[[Sums], dict[str, Any]]
     forward: Callable[[Any], int]  # operations of a batch's forward pass, but not of its targets
@@ -66,6 +66,10 @@ class Job:
     checkpoint: Callable[[Any, int, float | None], AnyCheckpoint]
     frozen: tuple[Any, ...] = ()  # trees that the objective is given too
     passes: int = 3  # forward passes that a step takes as long as; 2 of them are the backward one
+
+    def used(self, state: TrainState) -> Any:
+        """The weights that are measured and used: the averaged ones, if there are any."""
+        return state.average if self.run.ema else state.model
 
 
 def model_job(
@@ -135,9 +139,10 @@ def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
     gallery = partial(Gallery, data=data, side=config.side, rows=recipe.rows, seed=recipe.seed)
     training = gallery(recipe.mixture, split="train")
 
-    def held_out() -> Iterator[Pictures]:
+    def held_out(rows: range) -> Iterator[Pictures]:
         if _draws(recipe.mixture, data):
-            yield from gallery(recipe.mixture, split="eval").iterate(0, recipe.eval_batches)
+            measured = gallery(recipe.mixture, split="eval")
+            yield from measured.iterate(range(recipe.eval_batches), rows)
 
     def told(batch: Pictures) -> Tally:
         return Tally(len(batch.pixels), 0, Sums().source_bytes, {})
@@ -154,7 +159,7 @@ def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
         stage="codec",
         objective=partial(reconstruction, config=config, absolute=recipe.absolute),
         begin=once(partial(init_codec, config)),
-        batches=lambda start: training.iterate(start, recipe.steps),
+        batches=lambda start, rows: training.iterate(range(start, recipe.steps), rows),
         held_out=held_out,
         told=told,
         numbers=partial(reconstruction_numbers, names=recipe.mixture.names),

@@ -1,12 +1,12 @@
-"""The loop: from a recipe and a folder of data to a checkpoint, through any interruption.
+"""The loop: all the steps of a job, what is written and measured between them, and its end.
 
 Invariant: a run that was stopped or killed at any moment and then resumed ends with the same
 weights, bit for bit, as one that never was. What it needs for that is in its checkpoints.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,133 +14,67 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from castor.checkpoint import (
-    HEAD,
-    MERGED,
-    VOCAB,
-    load_codec,
-    newest,
-    place,
-    prune,
-    resume,
-    save,
-    sweep,
+from castor.checkpoint import newest, place, resume, step_of, sweep
+from castor.fleet.ledger import Ledger, ledger_of
+from castor.fleet.team import Team
+from castor.models.layout import (
+    everywhere,
+    in_use,
+    made,
+    mesh_in_use,
+    rows_here,
+    shard,
+    shard_rows,
 )
-from castor.core.files import write_atomic
-from castor.core.recipe import from_json, to_json
-from castor.fleet.ledger import LEDGER, Ledger
-from castor.models.layout import in_use, made, mesh_in_use, refuse, shard, shard_rows
-from castor.models.lora import Lora
 from castor.train.course import Course
 from castor.train.curves import draw_curves
-from castor.train.finetune import finetune_job, merge
-from castor.train.interruption import alone, stoppable
-from castor.train.job import Job, Progress, Report, codec_job, model_job
-from castor.train.meter import Meter
-from castor.train.metrics import Log, Sums
+from castor.train.interruption import stoppable
+from castor.train.job import Job, Report
+from castor.train.memory import Kept, Memory, Nowhere, keeping
+from castor.train.meter import Meter, peak_of
+from castor.train.metrics import NOTHING, Log, Sums, Tally, shared
 from castor.train.objectives import Loss
-from castor.train.prepare import picture_book, vocabulary
-from castor.train.recipe import (
-    AnyRecipe,
-    CodecRecipe,
-    FineTune,
-    Recipe,
-    Run,
-    StoredCodec,
-    differences,
-    stored,
-)
-from castor.train.step import TrainState, cast, make_step, start
+from castor.train.recipe import FineTune, Run
+from castor.train.saver import Saver
+from castor.train.step import Step, TrainState, cast, lean, make_step, start
 
-RECIPE, METRICS, CURVES = "recipe.json", "metrics.jsonl", "curves.png"
+METRICS, CURVES = "metrics.jsonl", "curves.png"
 
 
-def train(
-    recipe: AnyRecipe,
-    *,
-    data: Path,
-    out: Path,
-    report: Report = lambda _: None,
-    mesh: Mesh | None = None,
-) -> Path:
-    """Do all of a run that is not done yet, and give the path of its last checkpoint.
-
-    A model's run first makes its codec (in `out`/codec), its vocabulary and the codes of the
-    pictures that it learns to draw. One of adapters ends with the whole model in `out`/merged, and
-    gives that. SIGTERM and Ctrl-C save before they end the process. A run may go on with another
-    `mesh` than it began with; None = one device.
-
-    Raises:
-        ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
-            data is missing or does not fit; or the mesh does not divide rows, their length or the
-            model's heads.
-    """
-    if mesh is not None:
-        fits(recipe, mesh.shape)
-    out.mkdir(parents=True, exist_ok=True)
-    with alone(out), in_use(mesh):
-        _settle(recipe, out)
-        done = place(out, recipe.steps)
-        done = done if done.exists() else _fitted(recipe, data=data, out=out, report=report)
-        if isinstance(recipe, FineTune) and isinstance(recipe.tuning, Lora):
-            whole = out / MERGED
-            return whole if (whole / HEAD).exists() else merge(out)
-        return done
-
-
-def _fitted(recipe: AnyRecipe, *, data: Path, out: Path, report: Report) -> Path:
-    if isinstance(recipe, FineTune):
-        report(Progress("model", 0, recipe.steps))
-        return fit(finetune_job(recipe, data=data, out=out), report=report)
-    if isinstance(recipe, CodecRecipe):
-        report(Progress("codec", 0, recipe.steps))
-        return fit(codec_job(recipe, data=data, out=out), report=report)
-    codec = book = None
-    if isinstance(recipe.codec, CodecRecipe):
-        codec = load_codec(train(recipe.codec, data=data, out=out / "codec", report=report))
-    elif isinstance(recipe.codec, StoredCodec):
-        codec = load_codec(stored(recipe.codec.path))
-    report(Progress("vocabulary", 0, 0))
-    vocab = vocabulary(recipe, data=data, out=out, codes=codec.config.codes if codec else 0)
-    if codec is not None:
-        report(Progress("pictures", 0, 0))
-        book = picture_book(recipe, codec, data=data, out=out)
-    report(Progress("model", 0, recipe.steps))
-    job = model_job(recipe, vocab=vocab, codec=codec, book=book, data=data, out=out)
-    return fit(job, report=report)
-
-
-def fit(job: Job, *, report: Report) -> Path:
-    """Take all the steps of a job that its newest checkpoint has not taken."""
+def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team: Team) -> Path:
+    """Take all the steps of a job that its newest checkpoint, or what is kept in memory, has not
+    taken."""
     run, out = job.run, job.out
-    with stoppable() as asked_to_stop, Ledger(out / LEDGER) as ledger:
+    peak = peak_of(run.precision, team)  # of this process alone, so before the mesh is in use
+    with (
+        stoppable() as asked,
+        Ledger(out / ledger_of(team.process)) as ledger,
+        Saver(out, run.keep, team) as saver,
+        keeping(job, kept, team, ledger) as memory,
+        in_use(mesh),
+    ):
         ledger.happened("started")
-        sweep(out)
-        transform = run.optimizer.transform(run.steps)
-        key = jax.random.key(run.seed)
-        begin = partial(start, transform=transform, ema=run.ema)
-        with ledger.timed("restore"):
-            state = resume(out, fresh=_begun(begin, job.begin(key), key))
+        if team.first:
+            sweep(out)
+        team.wait("swept")
+        job = replace(job, told=_telling(job, team))
+        state, step = _begin(job, memory, team, ledger)
         first = int(state.step)
-        log, meter = Log(out / METRICS, start=first), Meter(job, ledger, first=first)
-        measure = _measure(job)
-        step = make_step(
-            job.objective,
-            transform,
-            precision=run.precision,
-            accumulate=run.accumulate,
-            ema=run.ema,
-            frozen=shard(job.frozen),
-        )
+        log = Log(out / METRICS, start=first, team=team)
+        meter = Meter(job, ledger, team, first=first, peak=peak)
+        measure = _measure(job, team)
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state))
-        course = Course(job.batches, first=first)
+        rows = rows_here(run.rows)
+        course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
+            saver.check()
             with ledger.timed("compile") if n == first + 1 else nullcontext():
-                state, metrics = step(state, shard_rows(batch), after=n - 1)
+                state, metrics = step(state, shard_rows(batch, rows=run.rows), after=n - 1)
+            memory.put(n, state)
             again = meter.add(metrics, batch)
             report(meter.progress(n))
-            ends = n == run.steps or asked_to_stop()
+            ends = n == run.steps or team.ends(n, asked())
             if again is None and (ends or _is_due(run, n)):
                 again = meter.land()
             if again is not None:
@@ -154,13 +88,48 @@ def fit(job: Job, *, report: Report) -> Path:
                     loss = _note(log, job, n, measure(state))
             if ends or n % run.save_every == 0:
                 with meter.aside("checkpoint"):
-                    save(out, job.checkpoint(_in_use(job, state), n, loss), state=state)
-                    prune(out, run.keep)
+                    saver.save(job, n, loss, state)
             if ends:
                 break
-        draw_curves(out / METRICS, out / CURVES, title=run.name)
+        with meter.aside("checkpoint"):
+            saver.wait()
+        if team.first:
+            draw_curves(out / METRICS, out / CURVES, title=run.name)
+        memory.clear()
         ledger.happened("ended")
     return place(out, run.steps)
+
+
+def _begin(
+    job: Job, memory: Memory | Nowhere, team: Team, ledger: Ledger
+) -> tuple[TrainState, Step]:
+    """The state to go on from, and the step that it is taken on by."""
+    run = job.run
+    transform = run.optimizer.transform(run.steps)
+    key = jax.random.key(run.seed)
+    begin = partial(start, transform=transform, ema=run.ema)
+    with ledger.timed("restore"):
+        fresh = _begun(begin, job.begin(key), key)
+        stored = newest(job.out)
+        found = memory.newest(fresh, after=0 if stored is None else step_of(stored))
+        state = resume(job.out, fresh=fresh) if found is None else found
+    step = make_step(
+        job.objective,
+        transform,
+        precision=run.precision,
+        accumulate=run.accumulate,
+        ema=run.ema,
+        frozen=shard(job.frozen),
+        compiled=partial(team.wait, "compiled"),
+    )
+    return state, step
+
+
+def _telling(job: Job, team: Team) -> Callable[[Any], Tally]:
+    """What this process's rows tell, if no process before it has the same ones."""
+    here = rows_here(job.run.rows)
+    first = team.everyones("rows", str(here)).index(str(here))
+    return job.told if first == team.process else lambda batch: NOTHING
 
 
 def _is_due(run: Run, n: int) -> bool:
@@ -177,22 +146,6 @@ def _begun(begin: Callable[..., TrainState], model: Any, key: Any) -> TrainState
     return made(lambda model, key: begin(model, key=key), shard(model), key)
 
 
-def fits(recipe: AnyRecipe, mesh: Mapping[str, int]) -> None:
-    """Say what a mesh does not divide, of the recipe and of its codec's.
-
-    Raises:
-        ValueError: rows, their length or the model's heads cannot be shared out.
-    """
-    rows = recipe.rows // recipe.accumulate
-    if isinstance(recipe, CodecRecipe):
-        refuse(mesh, rows=rows)
-        return
-    heads = recipe.model.heads if isinstance(recipe, Recipe) else None
-    refuse(mesh, rows=rows, length=recipe.length, heads=heads)
-    if isinstance(recipe, Recipe) and isinstance(recipe.codec, CodecRecipe):
-        fits(recipe.codec, mesh)
-
-
 def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
     """Log what was measured on held-out data, if there is any, and give the loss."""
     if not held_out.steps:
@@ -201,42 +154,22 @@ def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
     return held_out.loss
 
 
-def _settle(recipe: AnyRecipe, out: Path) -> None:
-    """Write the recipe into a new run's folder; in an old one, compare.
-
-    Until there is a checkpoint nothing is lost by beginning anew: a start that failed does not tie
-    the folder to what made it fail.
-    """
-    path = out / RECIPE
-    if path.exists():
-        other = differences(from_json(type(recipe), json.loads(path.read_text())), recipe)
-        if not other:
-            return
-        if newest(out) is not None:
-            more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
-            raise ValueError(f"{out} holds a run whose {other[0]}{more}; name another folder")
-        (out / VOCAB).unlink(missing_ok=True)
-    write_atomic(path, (json.dumps(to_json(recipe), indent=1) + "\n").encode())
-
-
-def _in_use(job: Job, state: TrainState) -> object:
-    """The weights that are measured and used: the averaged ones, if there are any."""
-    return state.average if job.run.ema else state.model
-
-
-def _measure(job: Job) -> Callable[[TrainState], Sums]:
+def _measure(job: Job, team: Team) -> Callable[[TrainState], Sums]:
     """A function that adds up the losses of all held-out batches."""
-    batches = cache(lambda: list(job.held_out()))
+    rows = job.run.rows
+    batches = cache(lambda: list(job.held_out(rows_here(rows))))
     frozen = shard(job.frozen)
 
-    @jax.jit
     def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
-        return job.objective(cast(model, job.run.precision), batch, *frozen)
+        return everywhere(job.objective(cast(model, job.run.precision), batch, *frozen))
+
+    program = lean(jax.jit(loss), compiled=partial(team.wait, "compiled"))
 
     def measure(state: TrainState) -> Sums:
         sums = Sums()
         for batch in batches():
-            sums.add(loss(_in_use(job, state), shard_rows(batch), frozen), job.told(batch))
-        return sums
+            found = program(job.used(state), shard_rows(batch, rows=rows), frozen)
+            sums.add(found, job.told(batch))
+        return shared(sums, team)
 
     return measure

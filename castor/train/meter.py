@@ -4,6 +4,7 @@ The loop reads a step's numbers only when the next step is on its way, so that t
 waits for the host; the meter keeps the numbers of one step in flight.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from typing import Any
 import jax
 
 from castor.fleet.ledger import Ledger
+from castor.fleet.team import Team
+from castor.models.layout import rows_here
 from castor.train.corruption import Doubts
 from castor.train.flops import peak_flops
 from castor.train.job import Job, Progress
-from castor.train.metrics import Sums, Tally
+from castor.train.metrics import Sums, Tally, shared
 from castor.train.step import StepMetrics, TrainState
 
 PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
@@ -24,11 +27,11 @@ PATIENCE = 50  # steps in a row whose gradient is not finite, before the run giv
 class Meter:
     """The clock and the sums between two lines of the log."""
 
-    def __init__(self, job: Job, ledger: Ledger, *, first: int) -> None:
-        self._job, self._ledger, self._first = job, ledger, first
+    def __init__(self, job: Job, ledger: Ledger, team: Team, *, first: int, peak: float) -> None:
+        self._job, self._ledger, self._team, self._first = job, ledger, team, first
         self._number, self._landed = first, ledger.now()  # of the step before the one in flight
         self._rate = job.run.optimizer.schedule.at(job.run.optimizer.peak_lr, job.run.steps)
-        self._peak = peak_flops(job.run.precision)
+        self._peak = peak
         self._flight: tuple[StepMetrics, Tally] | None = None
         self._sums, self._waited, self._skipped = Sums(), 0.0, 0
         self._begun = self._since = 0.0  # of all steps, and of those since the last line
@@ -61,7 +64,8 @@ class Meter:
             return again
         self._flight = metrics, self._job.told(batch)
         if not self._begun:  # compiled by now, and the sources are open
-            self._forward = self._job.forward(batch)
+            run = self._job.run
+            self._forward = self._job.forward(batch) * run.rows // len(rows_here(run.rows))
             self._begun = self._since = time.perf_counter()
             self._landed = self._ledger.now()
         return None
@@ -69,7 +73,7 @@ class Meter:
     def record(self, n: int, state: TrainState) -> dict[str, Any]:
         """The line of the log at step n; the sums begin anew."""
         self.land()
-        sums, spent = self._sums, time.perf_counter() - self._since
+        sums, spent = shared(self._sums, self._team), time.perf_counter() - self._since
         work = self._job.passes * (self._forward * sums.steps + self._job.per_target * sums.learned)
         self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
         line = {
@@ -128,3 +132,13 @@ class Meter:
                 f"the gradient has not been finite for {PATIENCE} steps: lower "
                 "optimizer.peak_lr, or set precision=float32"
             )
+
+
+def peak_of(precision: str, team: Team) -> float:
+    """Operations per second of all devices of a run, if they are like those of its first process,
+    which alone measures them; the devices of a CPU share its cores."""
+    if not team.first:
+        return math.inf
+    devices = jax.local_devices()
+    here = 1 if devices[0].platform == "cpu" else len(devices)
+    return peak_flops(precision) * here * team.processes

@@ -6,7 +6,8 @@ it will take again.
 
 import json
 import math
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from jaxtyping import Float32
 
 from castor.core.batch import Batch
 from castor.core.files import write_atomic
+from castor.fleet.team import Team
 from castor.tokens.control import Control
 from castor.tokens.vocab import Vocab
 from castor.train.objectives import SOURCES, Loss
@@ -86,6 +88,25 @@ class Sums:
         return self.nats / max(self.count, 1e-9)
 
 
+NOTHING = Tally(0, 0, np.zeros(SOURCES, np.float32), {})  # of rows that another process tells of
+
+
+def shared(sums: Sums, team: Team) -> Sums:
+    """The sums, with what the batches told every process of the run."""
+    if team.processes == 1:
+        return sums
+    mine = [sums.tokens, sums.learned, sums.source_bytes.tolist(), list(sums.modalities.items())]
+    told = [json.loads(text) for text in team.everyones("tally", json.dumps(mine))]
+    tokens, learned, size, modalities = zip(*told, strict=True)
+    return replace(
+        sums,
+        tokens=sum(tokens),
+        learned=sum(learned),
+        source_bytes=np.sum(size, axis=0),
+        modalities=dict(item for items in modalities for item in items),
+    )
+
+
 def next_token_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]:
     """Nats and accuracy per learned token and, where those are text, bits per byte of it.
 
@@ -108,16 +129,17 @@ def reconstruction_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]
 
 
 class Log:
-    """The JSONL file of a run, from a step on."""
+    """The JSONL file of a run, from a step on; only the first process of a run writes it."""
 
-    def __init__(self, path: Path, *, start: int) -> None:
-        self.path = path
-        before = [line for line in read(path) if line["step"] <= start]
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in before).encode())
+    def __init__(self, path: Path, *, start: int, team: Team) -> None:
+        self._path = path if team.first else Path(os.devnull)
+        if team.first:
+            before = [line for line in read(path) if line["step"] <= start]
+            write_atomic(path, "".join(json.dumps(line) + "\n" for line in before).encode())
 
     def add(self, record: dict[str, Any]) -> None:
         """One line more; numbers have six digits, and what is not finite is null."""
-        with self.path.open("a", encoding="utf-8") as stream:
+        with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(_short(record)) + "\n")
 
 

@@ -19,6 +19,7 @@ from castor.models.image_codec import Codec, CodecConfig, reconstruct
 from castor.models.layers import by_rows, turned
 from castor.models.layout import AXES, added_up, by_device, dividing
 from castor.models.quant import dense
+from castor.models.remat import Remat
 from castor.models.sizes import ModelConfig
 
 CHUNK = 512  # most positions whose logits exist at once
@@ -54,13 +55,20 @@ _Kept = tuple[Array, Array | None, Array, Array]  # for the backward pass
 
 
 def next_token(
-    model: decoder.Model, batch: Batch, *, config: ModelConfig, z_loss: float = 0.0
+    model: decoder.Model,
+    batch: Batch,
+    *,
+    config: ModelConfig,
+    z_loss: float = 0.0,
+    remat: Remat = "none",
 ) -> Loss:
     """Cross-entropy of the targets in nats, plus `z_loss` times the squared log-normaliser.
 
+    `remat` is what each layer keeps of the forward pass for the backward one.
+
     Paper: for the z-loss, Chowdhery et al. 2022, arXiv:2204.02311, section 5.
     """
-    states = decoder.hidden(model, batch, config=config)
+    states = decoder.hidden(model, batch, config=config, remat=remat)
     weights = jnp.asarray(batch.weights).reshape(-1)
     nats, marks = cross_entropy(
         states.reshape(-1, states.shape[-1]),

@@ -127,9 +127,10 @@ class Gallery:
         chosen = [self._one(int(source), rng) for source in sources]
         return Pictures(np.stack(chosen), sources.astype(np.int32))
 
-    def iterate(self, start: int, stop: int) -> Iterator[Pictures]:
-        """The batches of the steps from `start` on, before `stop`."""
-        yield from map(self.batch, range(start, stop))
+    def iterate(self, steps: range, rows: range) -> Iterator[Pictures]:
+        """Those rows of the batches of some steps."""
+        for pixels, sources in map(self.batch, steps):
+            yield Pictures(pixels[rows.start : rows.stop], sources[rows.start : rows.stop])
 
     def _one(self, source: int, rng: np.random.Generator) -> UInt8[np.ndarray, "s s 3"]:
         pixels = self._pixels[source][rng.integers(len(self._pixels[source]))]

@@ -16,12 +16,13 @@ from castor.data.mixture import Mixture
 from castor.data.pack import LEAST
 from castor.models.image_codec import CodecConfig
 from castor.models.lora import Lora
+from castor.models.remat import Remat
 from castor.models.sizes import ModelConfig
 from castor.tokens.learn import FEWEST
 from castor.train.optim import AdamW, Cosine, Muon, Optimizer
 
-# What is learned does not depend on these.
-FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers")
+# What is learned does not depend on these, but for rounding.
+FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers", "remat")
 
 MOST_ROWS = 2**16  # pictures of 64 x 64 pixels, at most: 0.8 GB of them
 MOST_TOKENS = 2**24  # of one batch, whose arrays take 28 bytes a token: 0.5 GB
@@ -140,6 +141,7 @@ class Recipe(Run):
     start: str | None = None  # a checkpoint or run whose weights are the first ones
     groups: int = 1  # parts that a batch is packed in, each by itself [ours]
     workers: int = 1  # processes that make batches; 0 = the training process itself
+    remat: Remat = "none"  # what layers keep for the backward pass; "dots" and "full" save memory
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +187,7 @@ class FineTune(Run):
     z_loss: float = 0.0
     groups: int = 1
     workers: int = 1
+    remat: Remat = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,10 +1,11 @@
 """A model's run as batches: packed rows of its mixture's documents, to learn and to measure on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from math import gcd
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,23 +19,14 @@ from castor.train.prepare import has_eval
 from castor.train.recipe import FineTune, Recipe
 
 
-class Training(Protocol):
-    """Batches from a step on; of each one only those `groups` that a host trains on, or all."""
-
-    def __call__(self, start: int, *, groups: range | None = None) -> Iterator[Any]: ...
-
-
-class HeldOut(Protocol):
-    """Batches to measure on; of each one only those `groups` that a host measures, or all."""
-
-    def __call__(self, *, groups: range | None = None) -> Iterator[Any]: ...
-
-
 class Rows(NamedTuple):
-    """The batches of a model's run, as a Job has them."""
+    """The batches of a model's run, as a Job has them: those rows of each that a host asks for.
 
-    training: Training
-    held_out: HeldOut
+    Nothing is read for groups in which it asks for none.
+    """
+
+    training: Callable[[int, range], Iterator[Any]]  # from a step on
+    held_out: Callable[[range], Iterator[Any]]
 
 
 def rows_of(
@@ -66,14 +58,30 @@ def rows_of(
         seed=recipe.seed,
     )
 
-    def held_out(*, groups: range | None = None) -> Iterator[Any]:
+    def held_out(rows: range) -> Iterator[Any]:
         parts = tuple(part for part in mixture.parts if has_eval(part, data))
         if parts:
             numbers = np.array([mixture.parts.index(part) for part in parts], np.int32)
             few = replace(mixture, parts=parts, stages=())
             measured = loader(few, steps=recipe.eval_batches, split="eval")
-            for batch in measured.iterate(0, groups):
+            for batch in measured.iterate(0, groups_of(recipe, rows)):
                 yield batch._replace(sources=numbers[batch.sources])
 
     training = loader(mixture, steps=recipe.steps, workers=recipe.workers)
-    return Rows(training.iterate, held_out)
+    return Rows(lambda start, rows: training.iterate(start, groups_of(recipe, rows)), held_out)
+
+
+def groups_of(recipe: Recipe | FineTune, rows: range) -> range:
+    """The groups that a batch is packed in which are those rows of it.
+
+    Raises:
+        ValueError: the rows are not whole groups.
+    """
+    size = recipe.rows // recipe.groups
+    if rows.start % size or rows.stop % size:
+        raise ValueError(
+            f"each host trains on {len(rows)} of rows={recipe.rows}, which are packed in "
+            f"groups={recipe.groups}: set groups={recipe.rows // gcd(rows.start, rows.stop)}, so "
+            "that each reads whole groups"
+        )
+    return range(rows.start // size, rows.stop // size)

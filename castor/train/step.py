@@ -18,7 +18,7 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from castor.models.layout import settled
+from castor.models.layout import everywhere, settled
 from castor.train.corruption import NONE, Fault, Sums, agree, compares
 from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
@@ -78,11 +78,13 @@ def make_step(
     accumulate: int = 1,
     ema: float = 0.0,
     frozen: tuple[Any, ...] = (),
+    compiled: Callable[[], None] = lambda: None,
 ) -> Step:
     """The compiled step. Batches are cut into `accumulate` parts along their rows.
 
     `precision` is the type of the forward and backward pass; weights and moments stay float32.
     `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
+    `compiled` is as in `lean`.
     """
 
     gradients = _gradients(objective, precision=precision, accumulate=accumulate)
@@ -115,14 +117,14 @@ def make_step(
         counts = state.step + one, state.skipped + spoilt
         new = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
         told = StepMetrics(loss, norm, finite, taken if checked else None, sums)
-        return settled(new), told
+        return settled(new), everywhere(told)
 
-    compiled = lean(jax.jit(step, donate_argnums=0))
+    program = lean(jax.jit(step, donate_argnums=0), compiled=compiled)
 
     def call(
         state: TrainState, batch: Any, *, after: int = -1, fault: Fault = NONE
     ) -> tuple[TrainState, StepMetrics]:
-        return compiled(state, batch, frozen, np.int32(after), np.array(fault, np.int32))
+        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32))
 
     return call
 
@@ -153,8 +155,11 @@ def _gradients(
     return gradients if accumulate == 1 else summed
 
 
-def lean(function: Any) -> Callable[..., Any]:
+def lean(function: Any, *, compiled: Callable[[], None] = lambda: None) -> Callable[..., Any]:
     """A jitted function that gives back what its compiler leaves.
+
+    `compiled` is called when a program is, before it runs: among several processes, one that ran it
+    long before another could would give up waiting for it.
 
     Compiling leaves some 230 MB in the heap's free lists (measured for 9.7M weights), which the
     C library keeps while the function takes its own memory beside them.
@@ -167,6 +172,7 @@ def lean(function: Any) -> Callable[..., Any]:
         if kind not in made:
             made[kind] = function.lower(*given).compile()
             give_back()
+            compiled()
         return made[kind](*given)
 
     return call

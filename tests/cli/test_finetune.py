@@ -86,7 +86,7 @@ def test_flags_say_what_is_learned(
         asked.append((recipe, data))
         return tmp_path
 
-    monkeypatch.setattr("castor.train.loop.train", train)
+    monkeypatch.setattr("castor.train.run.train", train)
     where = ["--data", str(tmp_path / "mine"), "--out", str(tmp_path / "out")]
     assert main(["train", "finetune", "--start", "there", *where, *flags]) == 0
     assert asked == [(finetune("there", "mine", tuning), tmp_path)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import castor.train.loop
+import castor.train.run
 from castor.cli import doctor, main
 from castor.cli.live import Live
 from castor.cli.machine import MACHINE
@@ -32,7 +32,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, untrained: Path) -> list[Recipe | C
         asked.append(recipe)
         return untrained / "step_000003"
 
-    monkeypatch.setattr(castor.train.loop, "train", train)
+    monkeypatch.setattr(castor.train.run, "train", train)
     return asked
 
 
@@ -59,7 +59,7 @@ def test_a_run_notes_the_machine_that_took_its_steps_and_no_other(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(castor.train.loop, "train", train)
+        patch.setattr(castor.train.run, "train", train)
         assert main(argv) == 130
     assert json.loads((tmp_path / MACHINE).read_text())["jax"]
     (tmp_path / MACHINE).write_text("that of the first")
@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_by_control_c_exits_with_130(
     def train(recipe: object, **options: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(castor.train.loop, "train", train)
+    monkeypatch.setattr(castor.train.run, "train", train)
     assert main(["train", "tiny", "--out", str(tmp_path)]) == 130
 
 

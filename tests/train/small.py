@@ -15,9 +15,9 @@ from castor.models.image_codec import CodecConfig
 from castor.models.sizes import ModelConfig
 from castor.train import meter
 from castor.train.job import Progress
-from castor.train.loop import train
 from castor.train.optim import Muon
 from castor.train.recipe import CodecRecipe, LearnVocab, Recipe
+from castor.train.run import train
 
 NOWHERE = Path("no data is needed")
 

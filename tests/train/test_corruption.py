@@ -15,9 +15,9 @@ from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, mesh_of
 from castor.train import loop, meter
 from castor.train.corruption import NONE, Doubts, Fault, agree, compares, summed, unlike
-from castor.train.loop import train
 from castor.train.objectives import Loss
 from castor.train.optim import AdamW
+from castor.train.run import train
 from castor.train.step import StepMetrics, make_step
 from train.small import NOWHERE, TEXT
 

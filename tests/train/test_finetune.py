@@ -31,9 +31,9 @@ from castor.tokens.render import Tokens
 from castor.tokens.vocab import Vocab
 from castor.train import meter
 from castor.train.finetune import digest_of, finetune_job, merge, slots_needed
-from castor.train.loop import train
 from castor.train.metrics import read
 from castor.train.recipe import FineTune, Full, recipe_from
+from castor.train.run import train
 from train.small import TEXT as FROM_NOTHING
 from train.tuned import PARROT, SEEING, begun, documents, seen_and_heard, tuning
 

@@ -13,10 +13,10 @@ from castor.models.decoder import init
 from castor.models.layout import in_use, mesh_of, shard, shard_rows
 from castor.models.sizes import TINY
 from castor.train import meter
-from castor.train.loop import train
 from castor.train.metrics import read
 from castor.train.objectives import next_token
 from castor.train.optim import AdamW
+from castor.train.run import train
 from train.small import NOWHERE, TEXT
 
 # Muon turns its momentum in bfloat16, where the order of a sum is seen at once.

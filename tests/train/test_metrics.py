@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from castor.core.batch import Batch
+from castor.fleet.team import Team
 from castor.tokens.vocab import Control, Vocab
 from castor.train.metrics import (
     Log,
@@ -90,12 +91,12 @@ def test_sums_add_up() -> None:
 
 def test_a_resumed_log_forgets_the_steps_that_come_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    log = Log(path, start=0)
+    log = Log(path, start=0, team=Team())
     for step in (10, 20, 30):
         log.add({"step": step, "loss": 1 / 3})
     with path.open("a") as stream:
         stream.write('{"step": 40, "lo')  # killed in mid-word
-    Log(path, start=20).add({"step": 30, "loss": float("nan"), "inner": {"x": 2.0}})
+    Log(path, start=20, team=Team()).add({"step": 30, "loss": float("nan"), "inner": {"x": 2.0}})
     assert read(path) == [
         {"step": 10, "loss": 0.333333},
         {"step": 20, "loss": 0.333333},

@@ -8,14 +8,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
+from castor.checkpoint.state import read_state, ready
+from castor.checkpoint.state import (
+    write_state as write_state,
+)  # whoever writes one looks for it here
 from castor.core.files import folder_aside
 from castor.core.recipe import from_json, to_json
 from castor.models.decoder import Model, init
@@ -24,7 +26,7 @@ from castor.models.image_codec import Codec, CodecConfig, init_codec
 from castor.models.lora import Adapters, Lora, init_adapters
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
-from castor.models.stored import named, packed, unpacked
+from castor.models.stored import packed, unpacked
 from castor.tokens.vocab import OURS, Vocab, digest_of
 
 FORMAT = 1
@@ -140,16 +142,17 @@ class Keep:
             raise ValueError(f"keep.last={self.last} must be 1 or more, keep.best={self.best} 0")
 
 
-def save(run: Path, checkpoint: AnyCheckpoint, *, state: Any = None) -> Path:
+def save(run: Path, checkpoint: AnyCheckpoint, *, state: Any = None, **shared: Any) -> Path:
     """Write `run`/step_N, whole or not at all, and give its path.
 
-    `state` is any tree of arrays: what a run needs, besides, to go on as if never stopped.
+    `state` is any tree of arrays: what a run needs, besides, to go on as if never stopped. `shared`
+    is as in `write`.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
     path = place(run, checkpoint.step)
-    write(path, checkpoint, state=state)
+    write(path, checkpoint, state=state, **shared)
     return path
 
 
@@ -158,12 +161,24 @@ def place(run: Path, step: int) -> Path:
     return run / f"step_{step:06d}"
 
 
+def step_of(path: Path) -> int:
+    """The step of a checkpoint of a run, by its name."""
+    return int(path.name.removeprefix("step_"))
+
+
 def write(
-    path: Path, checkpoint: AnyCheckpoint, *, state: Any = None, precision: str = "float32"
+    path: Path,
+    checkpoint: AnyCheckpoint,
+    *,
+    state: Any = None,
+    precision: str = "float32",
+    processes: int = 1,
+    announce: Callable[[Path], None] = lambda aside: None,
 ) -> None:
     """Write a checkpoint to a directory of any name; in float16 or bfloat16 it takes half the room.
 
-    Quantised weights are written as they are.
+    Quantised weights are written as they are. Where several `processes` hold the state, each of the
+    others calls `write_state` with STATE in the announced directory, at the same time.
 
     Raises:
         ValueError: it holds heads of embeddings, for which a checkpoint has no place.
@@ -176,6 +191,7 @@ def write(
     if isinstance(checkpoint, CodecCheckpoint):
         codec = checkpoint.codec, checkpoint.config
     with folder_aside(path) as folder:
+        announce(folder)
         if isinstance(checkpoint, Checkpoint):
             head["model"] = to_json(checkpoint.config)
             vocab = checkpoint.vocab
@@ -194,7 +210,7 @@ def write(
             (folder / CODEC).write_bytes(packed(codec[0], precision))
         (folder / RECIPE).write_text(_text(checkpoint.recipe))
         if state is not None:
-            _write_state(folder / STATE, state)
+            write_state(folder / STATE, state, processes=processes)
         head["files"] = {
             file.relative_to(folder).as_posix(): _digest(file) for file in _files(folder)
         }
@@ -272,23 +288,13 @@ def resume[T](run: Path, *, fresh: T) -> T:
     Raises:
         ValueError: there are only weights (an export), or they are damaged, as in `load`.
     """
-    # Imported before a training step is compiled: orbax brings options of JAX that what is
-    # compiled depends on, so the step would be compiled again after the first save.
-    import orbax.checkpoint as ocp
-
+    ready()
     if newest(run) is None:
         return fresh
     folder, _ = _opened(run)
     if not (folder / STATE).exists():
         raise ValueError(f"{folder} holds weights only, no state to go on from")
-    wanted = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-        for name, leaf in named(fresh).items()
-        if leaf.size  # orbax stores no empty arrays
-    }
-    with ocp.StandardCheckpointer() as reader:
-        stored = named(fresh) | reader.restore((folder / STATE).absolute(), wanted)
-    return jax.tree.unflatten(jax.tree.structure(fresh), list(stored.values()))
+    return read_state(folder / STATE, fresh=fresh)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -374,13 +380,6 @@ def _opened(path: Path) -> tuple[Path, Head]:
 
 def _load_codec(folder: Path, config: CodecConfig) -> Codec:
     return unpacked(folder / CODEC, partial(init_codec, config))
-
-
-def _write_state(path: Path, state: Any) -> None:
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as writer:
-        writer.save(path.absolute(), {n: x for n, x in named(state).items() if x.size})
 
 
 def _files(folder: Path) -> Iterable[Path]:

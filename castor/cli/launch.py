@@ -1,0 +1,105 @@
+"""`castor launch`: the processes of one run on this machine, started again when one ends."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from castor.cli.flags import Verbs, add_verb, count
+
+if TYPE_CHECKING:
+    from castor.fleet.team import Seat
+
+MORE = """\
+What follows is given to `castor train`, which needs --mesh here:
+
+  castor launch -n 4 tiny --mesh fsdp=8 --out runs/tiny
+
+Each process has an equal part of the mesh's devices. Beside each, a keeper holds the newest state
+in memory, its own and that of the process before it. When a process ends or hangs, all are started
+again and go on from there, or from the last checkpoint where that is newer. SIGTERM and Ctrl-C let
+them save first; the exit code of SIGTERM, 143, means: start me again.
+
+What process 1 and the others print is in RUN/log_1.txt and so on; what befell the run is in
+RUN/ledger.jsonl, and `castor goodput RUN` tells it."""
+PROCESSES, HANG_S = 2, 60
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(
+        verbs,
+        "launch",
+        run,
+        what="train in several processes on this machine, through their failures",
+        more=MORE,
+    )
+    verb.add_argument(
+        "-n",
+        dest="processes",
+        metavar="N",
+        type=count,
+        default=PROCESSES,
+        help=f"how many processes (default: {PROCESSES})",
+    )
+    verb.add_argument(
+        "--hang",
+        metavar="SECONDS",
+        type=count,
+        default=HANG_S,
+        help="a process that takes no step for so long, and for 30 times as long as usual, is "
+        f"ended (default: {HANG_S})",
+    )
+    verb.add_argument(
+        "train", nargs=argparse.REMAINDER, metavar="RECIPE ...", help="as of castor train"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Start all processes, and again until the run is done.
+
+    Raises:
+        ValueError: the flags of `castor train` are not such, or the processes come no further.
+    """
+    from castor.cli.screen import aside
+    from castor.fleet.ledger import LEDGER, Ledger
+    from castor.fleet.supervise import Limits, Supervisor
+
+    out = folder_of(arguments.train)
+    out.mkdir(parents=True, exist_ok=True)
+    with Ledger(out / LEDGER) as ledger:
+        supervisor = Supervisor(
+            lambda seat: command(arguments.train, seat),
+            arguments.processes,
+            logs=out,
+            ledger=ledger,
+            environment=os.environ,
+            limits=Limits(least=float(arguments.hang)),
+            tell=lambda text: aside.print(f"castor: {text}", markup=False),
+        )
+        return supervisor.run()
+
+
+def folder_of(train: list[str]) -> Path:
+    """The run's folder that flags of `castor train` name.
+
+    Raises:
+        ValueError: a mesh is wanting, or a flag is there that is given to each process.
+    """
+    from castor.cli import parser
+    from castor.cli.train import out_of
+
+    told = parser().parse_args(["train", *train])
+    if told.mesh is None:
+        raise ValueError("several processes share a run out over a mesh: give --mesh, as in fsdp=8")
+    if told.hosts is not None:
+        raise ValueError("castor launch gives each process its --hosts; leave it out")
+    return out_of(told)
+
+
+def command(train: list[str], seat: "Seat") -> list[str]:
+    """What starts one process."""
+    given = [*train, "--hosts", str(seat)]
+    keep = [] if any(word.startswith("--keep") for word in train) else ["--keep", "1"]
+    return [sys.executable, "-m", "castor.cli", "train", *given, *keep]

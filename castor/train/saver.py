@@ -1,0 +1,71 @@
+"""Checkpoints written beside the training that they are of.
+
+Invariant: what is written is the state after the step that it is named by, whatever is trained
+meanwhile; a run that ends has written all of them.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from castor.checkpoint import STATE, AnyCheckpoint, Keep, prune, save
+from castor.checkpoint.state import write_state
+from castor.fleet.team import Team
+from castor.models.layout import copied, whole
+from castor.train.job import Job
+from castor.train.step import TrainState
+
+
+class Saver:
+    """Writes the checkpoints of a run to `out`, one at a time, and removes old ones."""
+
+    def __init__(self, out: Path, keep: Keep, team: Team) -> None:
+        self._out, self._keep, self._team = out, keep, team
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(self, job: Job, n: int, loss: float | None, state: TrainState) -> None:
+        """Write the state after step n, with its loss on held-out data if that was measured; only
+        its copying is waited for.
+
+        Raises:
+            OSError: the checkpoint before could not be written.
+        """
+        self.wait()
+        own = copied(state)
+        used = job.used(own) if self._team.processes == 1 else whole(job.used(state))
+        checkpoint = job.checkpoint(used, n, loss)
+        self._writing = self._pool.submit(self._write, checkpoint, own)
+
+    def check(self) -> None:
+        """Raises OSError if what was being written could not be."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Go on when all is written.
+
+        Raises:
+            OSError: it cannot be; what was there before is untouched.
+        """
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, checkpoint: AnyCheckpoint, own: TrainState) -> None:
+        team = self._team
+        if team.first:
+            announced = {"processes": team.processes, "announce": self._announce}
+            save(self._out, checkpoint, state=own, **announced)
+            prune(self._out, self._keep)
+        else:
+            write_state(Path(team.told("aside")) / STATE, own, processes=team.processes)
+        team.wait("saved")
+
+    def _announce(self, aside: Path) -> None:
+        self._team.told("aside", str(aside))
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
