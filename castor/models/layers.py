@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from castor.models.layout import AXES, added_up, by_device, dividing
+from castor.models.layout import AXES, added_up, by_device, by_units, dividing
 from castor.models.quant import QTensor, dense, rows
 
 EPSILON = 1e-6
@@ -202,7 +202,7 @@ def normed_products(
 @partial(jax.checkpoint, prevent_cse=False, static_argnums=(0,))
 def _normed_products(start: float, x: Array, scale: Array, *weights: Matrix) -> tuple[Array, ...]:
     flat = rms_norm(x, scale, start=start)
-    return tuple(product(flat, w) for w in weights)
+    return tuple(by_units(product(flat, w)) for w in weights)
 
 
 def product(x: Float[Array, "R I"], weights: Matrix) -> Float[Array, "R O"]:

@@ -238,6 +238,15 @@ def by_rows_and_columns(x: Array) -> Array:
     return jax.lax.with_sharding_constraint(x, spec)
 
 
+def by_units(x: Array) -> Array:
+    """The array [..., F], whose last dimension is held where the units of a layer belong on the
+    mesh in use: else XLA would rather gather the weights that make them."""
+    if dividing(x.shape[-1], "tensor") is None:
+        return x
+    free = (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*free, "tensor"))
+
+
 def dividing(size: int, *axes: str) -> tuple[str, ...] | None:
     """Those of the axes of the mesh in use, from the first on, that cut a dimension of that size
     evenly together; None if none do."""

@@ -1,4 +1,5 @@
-"""Silent corruption: gradients that one device holds otherwise than its replicas do.
+"""Silent corruption: gradients that one device holds otherwise than its replicas do, and weights
+that are no longer what the step before left.
 
 Devices that differ in "replica" alone hold the same gradient, bit for bit. Before a step counts,
 each sums up the bits of what it holds; where the sums differ nothing is changed, and the loop takes
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Int32, UInt32
 
@@ -34,6 +36,27 @@ class Fault(NamedTuple):
 
 
 NONE = Fault(-1, 0, 0)
+
+
+class Held(NamedTuple):
+    """Sums of the bits of the weights on each device, and whether they are what they should be."""
+
+    sums: Sums  # after the step
+    odd: Bool[
+        Array, "replica fsdp expert tensor sequence"
+    ]  # before it, another than was left there
+
+
+def unknown() -> Sums:
+    """Of weights whose sums nobody has taken yet: zeros, everywhere on the mesh in use."""
+    mesh = jax.sharding.get_mesh()
+    zeros = np.zeros(tuple(mesh.shape[axis] for axis in AXES), np.uint32)
+    return jax.make_array_from_callback(zeros.shape, NamedSharding(mesh, P()), lambda at: zeros[at])
+
+
+def weighed(weights: Any) -> Sums:
+    """The sum of the bits of the weights on each device."""
+    return summed(weights, jnp.array(NONE, jnp.int32))[1]
 
 
 def compares() -> bool:
@@ -89,16 +112,21 @@ class Doubts:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._seen: list[Sums] = []
+        self.spoilt: list[int] = []  # devices whose weights have changed by themselves
 
     def about(self, number: int, metrics: "StepMetrics") -> bool:
-        """Whether a step must be taken again. When it has been, the ledger names the devices that
-        were wrong before.
+        """Whether a step must be taken again, from other weights if some are `spoilt`. When it has
+        been, the ledger names the devices that were wrong before.
 
         Raises:
             ValueError: the replicas did not agree `TRIES` times.
         """
-        if metrics.taken is None or metrics.sums is None:
+        if metrics.taken is None or metrics.sums is None or metrics.held is None:
             return False
+        if np.any(metrics.held.odd):
+            self.spoilt = np.flatnonzero(metrics.held.odd).tolist()
+            self._ledger.happened("detected", what="weights", step=number, devices=self.spoilt)
+            return True
         sums = np.asarray(metrics.sums)
         if not metrics.taken:
             self._seen.append(sums)

@@ -99,7 +99,7 @@ def model_job(
         config=config,
         vocab=vocab,
         rows=rows,
-        objective=partial(next_token, config=config, z_loss=recipe.z_loss),
+        objective=partial(next_token, config=config, z_loss=recipe.z_loss, remat=recipe.remat),
         begin=partial(_first_weights, recipe.start, config, vocab),
         checkpoint=checkpoint,
     )

@@ -54,9 +54,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         in_use(mesh),
     ):
         ledger.happened("started")
-        if team.first:
-            sweep(out)
-        team.wait("swept")
+        team.after_first("swept", partial(sweep, out))
         job = replace(job, told=_telling(job, team))
         state, step = _begin(job, memory, team, ledger)
         first = int(state.step)
@@ -65,19 +63,26 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         measure = _measure(job, team)
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state))
-        rows = rows_here(run.rows)
+        rows, held = rows_here(run.rows), None
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()
+            given = {"after": n - 1, "fault": memory.fault(state), "held": held}
             with ledger.timed("compile") if n == first + 1 else nullcontext():
-                state, metrics = step(state, shard_rows(batch, rows=run.rows), after=n - 1)
-            memory.put(n, state)
+                state, metrics = step(state, shard_rows(batch, rows=run.rows), **given)
+            held = metrics.held and metrics.held.sums
+            memory.put(n, state, held)
             again = meter.add(metrics, batch)
             report(meter.progress(n))
             ends = n == run.steps or team.ends(n, asked())
             if again is None and (ends or _is_due(run, n)):
                 again = meter.land()
             if again is not None:
+                if spoilt := meter.spoilt:
+                    state, held = memory.instead(state, spoilt), None
+                    again = int(state.step) + 1
+                    meter.back(again - 1)
+                    log.back(again - 1)
                 course.back(again)
                 continue
             if ends or n % run.log_every == 0:

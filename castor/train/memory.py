@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from castor.core.files import write_atomic
 from castor.fleet.keeper import Announced, Keeper, announced, command
@@ -28,6 +29,8 @@ from castor.fleet.shelf import Shelf
 from castor.fleet.team import Team
 from castor.models.layout import settled
 from castor.models.stored import named
+from castor.train.corruption import NONE, Fault, Sums, weighed
+from castor.train.faults import injected
 from castor.train.job import Job
 from castor.train.recipe import name_of
 from castor.train.step import TrainState
@@ -87,13 +90,32 @@ class Memory:
                 self._ledger.happened("detected", what="memory", trouble=troubles[0])
         return None
 
-    def put(self, n: int, state: TrainState) -> None:
-        """Put the state after step n, unless that step changed nothing; waits until the one before
-        is put, and until the devices have been told to copy."""
+    def instead(self, state: TrainState, spoilt: list[int]) -> TrainState:
+        """The newest state that is held, for one whose weights changed by themselves.
+
+        Raises:
+            ValueError: none is.
+        """
+        self.wait()
+        found = self.newest(state, after=0)
+        if found is None:
+            raise ValueError(_changed(spoilt, "nothing is held in memory either"))
+        return found
+
+    def fault(self, state: TrainState) -> Fault:
+        """What a drill has asked this process to do wrong in its next step."""
+        return injected(self._shelf.folder, state)
+
+    def put(self, n: int, state: TrainState, held: Sums | None) -> None:
+        """Put the state after step n, unless that step changed nothing or the weights' sums are not
+        those `held`; waits until the one before is put, and until the devices have been told to
+        copy."""
         if n % self._kept.every:
             return
         self.wait()
-        self._putting = self._pool.submit(self._put, n, _copy(state))
+        own = _copy(state)
+        sums = None if held is None else _sums(own.model)
+        self._putting = self._pool.submit(self._put, n, own, (held, sums))
 
     def wait(self) -> None:
         """Go on when the last state is put.
@@ -119,11 +141,12 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _put(self, n: int, own: TrainState) -> None:
+    def _put(self, n: int, own: TrainState, sums: tuple[Sums | None, Array | None]) -> None:
         if int(own.step) != n:
             return  # every process sees so
         trouble = ""
         try:
+            _check(*sums)
             self._shelf.put(self._team.process, n, dict(_pieces(own)))
             trouble = self._told_of(n)
         except (ValueError, OSError) as error:
@@ -167,7 +190,10 @@ class Memory:
                     return keeper
             if started is None or started.poll() is not None:
                 words = command(folder, self._run, rank=self._team.process, host=self._team.host)
-                started = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+                with (folder / "keeper.log").open("ab") as log:
+                    started = subprocess.Popen(
+                        words, start_new_session=True, stdout=log, stderr=log
+                    )
             time.sleep(0.05)
         raise ValueError(f"no keeper could be started on {folder} in {START_S:g} s")
 
@@ -281,14 +307,45 @@ def _edges(index: tuple[slice, ...], shape: tuple[int, ...]) -> Index:
     return tuple((start, stop) for start, stop in pairs)
 
 
+_sums = jax.jit(weighed)  # each device keeps its own: nothing is exchanged beside a step
+
+
+def _check(wanted: Sums | None, found: Array | None) -> None:
+    """Raises ValueError if the weights on a device of this process are not those of those sums."""
+    if wanted is None or found is None:
+        return
+    for part in found.addressable_shards:
+        if np.any(np.asarray(part.data) != np.asarray(wanted)[part.index]):
+            raise ValueError(f"the weights on {part.device} have changed since the step")
+
+
+def _changed(spoilt: list[int], what: str) -> str:
+    return (
+        f"the weights on the devices {spoilt} changed by themselves, and {what}: take that "
+        "hardware out and start again; the last checkpoint is from before"
+    )
+
+
 class Nowhere:
     """A run that is not kept in memory."""
 
     def newest(self, fresh: TrainState, *, after: int) -> TrainState | None:
         """None."""
 
-    def put(self, n: int, state: TrainState) -> None:
+    def put(self, n: int, state: TrainState, held: Sums | None) -> None:
         """Nothing."""
+
+    def fault(self, state: TrainState) -> Fault:
+        """None."""
+        return NONE
+
+    def instead(self, state: TrainState, spoilt: list[int]) -> TrainState:
+        """There is none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(_changed(spoilt, "nothing is kept in memory; see --keep"))
 
     def clear(self) -> None:
         """Nothing."""

@@ -19,6 +19,7 @@ from castor.train.corruption import Doubts
 from castor.train.flops import peak_flops
 from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally, shared
+from castor.train.objectives import Loss
 from castor.train.step import StepMetrics, TrainState
 
 PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
@@ -33,7 +34,8 @@ class Meter:
         self._rate = job.run.optimizer.schedule.at(job.run.optimizer.peak_lr, job.run.steps)
         self._peak = peak
         self._flight: tuple[StepMetrics, Tally] | None = None
-        self._sums, self._waited, self._skipped = Sums(), 0.0, 0
+        self._window: dict[int, tuple[Loss, Tally]] = {}  # of the steps since the last line
+        self._waited, self._skipped = 0.0, 0
         self._begun = self._since = 0.0  # of all steps, and of those since the last line
         self._forward, self._norm, self._doubts = 0, 0.0, Doubts(ledger)
         self._latest: dict[str, float] = {}
@@ -73,7 +75,10 @@ class Meter:
     def record(self, n: int, state: TrainState) -> dict[str, Any]:
         """The line of the log at step n; the sums begin anew."""
         self.land()
-        sums, spent = shared(self._sums, self._team), time.perf_counter() - self._since
+        sums = Sums()
+        for loss, told in self._window.values():
+            sums.add(loss, told)
+        sums, spent = shared(sums, self._team), time.perf_counter() - self._since
         work = self._job.passes * (self._forward * sums.steps + self._job.per_target * sums.learned)
         self._latest = {"loss": sums.loss, "tokens_per_s": sums.tokens / spent}
         line = {
@@ -87,7 +92,7 @@ class Meter:
             "skipped": int(state.skipped),
             **self._job.numbers(sums),
         }
-        self._sums, self._waited, self._since = Sums(), 0.0, time.perf_counter()
+        self._window, self._waited, self._since = {}, 0.0, time.perf_counter()
         return line
 
     def progress(self, n: int) -> Progress:
@@ -106,6 +111,17 @@ class Meter:
         self._since += time.perf_counter() - begun
         self._landed = self._ledger.now()
 
+    @property
+    def spoilt(self) -> list[int]:
+        """The devices whose weights changed by themselves before the step that is to be taken
+        again; read once."""
+        found, self._doubts.spoilt = self._doubts.spoilt, []
+        return found
+
+    def back(self, number: int) -> None:
+        """The run goes on from after that step; what was in flight changed nothing."""
+        self._number, self._flight = number, None
+
     def land(self) -> int | None:
         """Read the step that is on its way, if one is; its number if it must be taken again."""
         if self._flight is None:
@@ -123,7 +139,7 @@ class Meter:
 
     def _count(self, finite: bool, metrics: StepMetrics, told: Tally) -> None:
         if finite:
-            self._sums.add(metrics.loss, told)
+            self._window[self._number] = metrics.loss, told
             self._skipped = 0
             return
         self._skipped += 1

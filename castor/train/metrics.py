@@ -6,7 +6,6 @@ it will take again.
 
 import json
 import math
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,15 +131,21 @@ class Log:
     """The JSONL file of a run, from a step on; only the first process of a run writes it."""
 
     def __init__(self, path: Path, *, start: int, team: Team) -> None:
-        self._path = path if team.first else Path(os.devnull)
-        if team.first:
-            before = [line for line in read(path) if line["step"] <= start]
-            write_atomic(path, "".join(json.dumps(line) + "\n" for line in before).encode())
+        self._path = path if team.first else None
+        self.back(start)
+
+    def back(self, step: int) -> None:
+        """Forget what comes after a step: it will be taken again."""
+        if self._path is not None:
+            before = [line for line in read(self._path) if line["step"] <= step]
+            lines = "".join(json.dumps(line) + "\n" for line in before)
+            write_atomic(self._path, lines.encode())
 
     def add(self, record: dict[str, Any]) -> None:
         """One line more; numbers have six digits, and what is not finite is null."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_short(record)) + "\n")
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(_short(record)) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

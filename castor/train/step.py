@@ -19,7 +19,7 @@ from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.layout import everywhere, settled
-from castor.train.corruption import NONE, Fault, Sums, agree, compares
+from castor.train.corruption import NONE, Fault, Held, Sums, agree, compares, unknown, weighed
 from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
 
@@ -47,6 +47,7 @@ class StepMetrics(NamedTuple):
     finite: Array
     taken: Array | None = None  # on a mesh with replicas: whether the step was taken at all
     sums: Sums | None = None  # and what each device holds of the gradient
+    held: Held | None = None  # and of the weights
 
 
 @runtime_checkable
@@ -54,10 +55,17 @@ class Step(Protocol):
     """A compiled step."""
 
     def __call__(
-        self, state: TrainState, batch: Any, *, after: int = -1, fault: Fault = NONE
+        self,
+        state: TrainState,
+        batch: Any,
+        *,
+        after: int = -1,
+        fault: Fault = NONE,
+        held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
         """The state after a batch. On a mesh with replicas it stays as it is if their gradients
-        differ, or if it is not the one `after` so many steps; -1 = it is, whatever it is."""
+        differ, or its weights from those that the step before left (`held.sums` of its metrics), or
+        if it is not the one `after` so many steps; None and -1 = it is, whatever it is."""
         ...
 
 
@@ -91,14 +99,20 @@ def make_step(
     checked = compares()
 
     def step(
-        state: TrainState, batch: Any, frozen: tuple[Any, ...], after: Array, fault: Array
+        state: TrainState,
+        batch: Any,
+        frozen: tuple[Any, ...],
+        after: Array,
+        fault: Array,
+        held: Sums | None,
     ) -> tuple[TrainState, StepMetrics]:
         loss, slope = gradients(state.model, batch, frozen)
         slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
         taken, sums = jnp.bool_(True), None
-        if checked:
+        if held is not None:
             slope, sums = summed_bits(slope, fault)
-            taken = agree(sums) & ((after < 0) | (after == state.step))
+            odd = (held != 0).any() & (weighed(state.model) != held)
+            taken = agree(sums) & ~odd.any() & ((after < 0) | (after == state.step))
         norm = optax.tree.norm(slope)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
@@ -116,15 +130,24 @@ def make_step(
         one, spoilt = taken.astype(jnp.int32), (taken & ~finite).astype(jnp.int32)
         counts = state.step + one, state.skipped + spoilt
         new = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
-        told = StepMetrics(loss, norm, finite, taken if checked else None, sums)
+        if held is None:
+            return settled(new), everywhere(StepMetrics(loss, norm, finite))
+        left = jnp.where(taken, weighed(settled(new).model), held)
+        told = StepMetrics(loss, norm, finite, taken, sums, Held(left, odd))
         return settled(new), everywhere(told)
 
     program = lean(jax.jit(step, donate_argnums=0), compiled=compiled)
 
     def call(
-        state: TrainState, batch: Any, *, after: int = -1, fault: Fault = NONE
+        state: TrainState,
+        batch: Any,
+        *,
+        after: int = -1,
+        fault: Fault = NONE,
+        held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32))
+        known = unknown() if checked and held is None else held
+        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32), known)
 
     return call
 
