@@ -4,6 +4,10 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml --group build
 NODE_CLIENTS := tests/serve/clients
+# Neighbours stay together and find compiled what they share; who is done takes from the other.
+TWO := -n 2 --dist worksteal
+# The default tests compile in haste (tests/conftest.py), the slow ones as users do.
+AS_USERS := --xla_backend_optimization_level=3
 
 .PHONY: help run demo test slow npm lint docs lock peers llama clients
 help:
@@ -25,10 +29,10 @@ demo: .venv/run.stamp
 	@.venv/bin/castor demo
 
 test: .venv/dev.stamp
-	@$(PYTHON) -m pytest -n 2 -q -m "not slow and not gpu and not npm"
+	@$(PYTHON) -m pytest $(TWO) -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
-	@$(PYTHON) -m pytest -q -m "slow and not gpu and not npm"
+	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "slow and not gpu and not npm"
 
 npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json
 	@$(PYTHON) -m pytest -q -m npm

@@ -1,9 +1,11 @@
-"""The peer of `benchmarks/step.py`: the same decoder and step in PyTorch on the CPU.
+"""The peer of `step.py` and `train_step.py`: the same decoder and step in PyTorch.
 
     PEER benchmarks/peers/torch_step.py '{"layers": 8, "width": 256, ..., "compile": false}'
 
-Float32 weights, bfloat16 autocast, PyTorch's fused attention, fused AdamW, clipped gradients. For
-every line on standard input it takes one step and answers with the seconds and its peak memory.
+On a GPU if there is one. Float32 weights, bfloat16 autocast (not with "precision": "float32"),
+PyTorch's fused attention, fused AdamW, clipped gradients; with "checkpoint" blocks are computed
+again in the backward pass. For every line on standard input it takes a step, or "steps" of them,
+and answers with the seconds of one and its peak memory.
 """
 
 import json
@@ -15,6 +17,9 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Norm(nn.Module):
@@ -65,7 +70,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(shape["vocab"], width)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.blocks = nn.ModuleList(Block(*parts) for _ in range(shape["layers"]))
-        self.norm = Norm(width)
+        self.norm, self.checkpoint = Norm(width), shape.get("checkpoint", False)
         rates = 10_000.0 ** (-torch.arange(head_width // 2) / (head_width // 2))
         angles = torch.arange(shape["length"])[:, None] * rates
         self.register_buffer("cos", angles.cos())
@@ -74,7 +79,10 @@ class Decoder(nn.Module):
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         x = self.embedding(ids) * self.embedding.weight.shape[1] ** 0.5
         for block in self.blocks:
-            x = block(x, self.cos, self.sin)
+            if self.checkpoint:
+                x = checkpoint(block, x, self.cos, self.sin, use_reentrant=False)
+            else:
+                x = block(x, self.cos, self.sin)
         scores = functional.linear(self.norm(x), self.embedding.weight).float()
         return functional.cross_entropy(scores.flatten(0, 1), targets.flatten())
 
@@ -84,16 +92,28 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1).to(x.dtype)
 
 
+def synchronise() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory_mb() -> float:
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def main() -> None:
     shape = json.loads(sys.argv[1])
     torch.manual_seed(0)
-    model = Decoder(shape)
+    model = Decoder(shape).to(DEVICE)
     forward = torch.compile(model) if shape["compile"] else model
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.98), fused=True)
-    ids = torch.randint(0, shape["vocab"], (shape["rows"], shape["length"] + 1))
+    ids = torch.randint(0, shape["vocab"], (shape["rows"], shape["length"] + 1), device=DEVICE)
+    narrow = shape.get("precision", "bfloat16") == "bfloat16"
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=narrow):
             loss = forward(ids[:, :-1], ids[:, 1:])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -102,12 +122,15 @@ def main() -> None:
 
     parameters = sum(p.numel() for p in model.parameters())
     print(json.dumps({"version": version("torch"), "parameters": parameters}), flush=True)
+    steps = shape.get("steps", 1)
     for _ in sys.stdin:
+        synchronise()
         began = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(json.dumps({"seconds": seconds, "peak_memory_mb": peak}), flush=True)
+        for _ in range(steps):
+            step()
+        synchronise()
+        seconds = (time.perf_counter() - began) / steps
+        print(json.dumps({"seconds": seconds, "peak_memory_mb": peak_memory_mb()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,16 @@ Invariant: a directory named step_* is whole. It is written aside and renamed wh
 `config.json` holds the digest of every other file, and nothing that does not match is ever loaded.
 """
 
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from castor.checkpoint.digests import digest, digests
 from castor.checkpoint.state import read_state, ready
 from castor.checkpoint.state import (
     write_state as write_state,
@@ -211,9 +211,7 @@ def write(
         (folder / RECIPE).write_text(_text(checkpoint.recipe))
         if state is not None:
             write_state(folder / STATE, state, processes=processes)
-        head["files"] = {
-            file.relative_to(folder).as_posix(): _digest(file) for file in _files(folder)
-        }
+        head["files"] = digests(folder)
         (folder / HEAD).write_text(_text(head))
 
 
@@ -330,6 +328,18 @@ def sweep(run: Path) -> None:
             shutil.rmtree(path)
 
 
+def set_aside(run: Path) -> list[str]:
+    """Rename the newest checkpoints of a run that are damaged, up to one that is whole, and say
+    what was wrong with each."""
+    told = []
+    while (folder := newest(run)) is not None and (reason := damage(folder)) is not None:
+        aside = folder.with_name(f"damaged_{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        told.append(f"{folder}: {reason}; it is {aside.name} now")
+    return told
+
+
 def damage(folder: Path) -> str | None:
     """Why a directory cannot be loaded, in half a sentence; None if it can.
 
@@ -350,7 +360,7 @@ def damage(folder: Path) -> str | None:
         return f"it has no {HEAD}, so it is no checkpoint of Castor's"
     except ValueError as error:
         return f"its {HEAD} is not one that Castor wrote ({error})"
-    for name, digest in head.files.items():
+    for name, wanted in head.files.items():
         file = folder / name
         if not file.exists():
             return f"{name} is missing"
@@ -361,7 +371,7 @@ def damage(folder: Path) -> str | None:
                     f"{name} is another vocabulary ({found}) than the one that the weights "
                     f"were trained with ({head.vocab.digest})"
                 )
-        if _digest(file) != digest:
+        if digest(file) != wanted:
             return f"{name} is not what was saved (truncated or changed)"
     return None
 
@@ -380,15 +390,6 @@ def _opened(path: Path) -> tuple[Path, Head]:
 
 def _load_codec(folder: Path, config: CodecConfig) -> Codec:
     return unpacked(folder / CODEC, partial(init_codec, config))
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _text(data: Any) -> str:

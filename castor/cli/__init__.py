@@ -16,6 +16,7 @@ from castor.cli import (
     data,
     demo,
     doctor,
+    drill,
     evaluate,
     export,
     generate,
@@ -48,6 +49,7 @@ VERBS = (
     quantise,
     export,
     doctor,
+    drill,
     completion,
 )
 

@@ -22,7 +22,7 @@ from castor.fleet.team import Seat
 
 LOOK_S = 0.02  # between two looks at the processes
 GRACE_S = 120.0  # after SIGTERM, to save
-IN_VAIN = 3  # generations in a row that came no further
+IN_VAIN = 6  # generations in a row that came no further, each begun later than the one before
 SLOW = 30  # times the median time between two signs of life, and a process hangs
 AGAIN = (
     128 + signal.SIGTERM
@@ -70,8 +70,13 @@ class Supervisor:
         self._environment = environment
         self._beats = Path(tempfile.mkdtemp(prefix="castor-beats-"))
         self._asked: int | None = None
-        self._vain = 0
+        self._vain, self._ever = 0, False  # whether a generation has ever taken steps
         self.running: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def alive(self) -> list[int]:
+        """The process numbers of those that run; 0 = has ended."""
+        return [0 if p.poll() is not None else p.pid for p in self.running]
 
     def run(self) -> int:
         """The exit code of the run: that of its processes, or AGAIN if this one was told to end.
@@ -89,6 +94,8 @@ class Supervisor:
                     return 128 + self._asked
                 self._ledger.happened("detected", what=ended.what, process=ended.process)
                 self._tell(f"{ended.what}; starting all {self._processes} again")
+                if self._vain:
+                    time.sleep(2.0**self._vain)  # a full disk, or data that cannot be reached
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -125,7 +132,8 @@ class Supervisor:
         if ended.code == 0 or self._asked is not None:
             return
         self._vain = 0 if steps > WARM else self._vain + 1
-        if ended.code == 2 or self._vain == IN_VAIN:
+        self._ever = self._ever or steps > WARM
+        if ended.code == 2 or self._vain == (IN_VAIN if self._ever else 2):
             raise ValueError(
                 f"{ended.what}, {self._vain} times without a step between: {self._last(ended)}"
             )
@@ -164,7 +172,7 @@ class Supervisor:
                 return Ended(code, process, f"process {process} {_told(code)}")
             if all(code == 0 for code in codes):
                 return Ended(0, 0, "done")
-            if (hung := watch.hung()) is not None:
+            if (hung := watch.hung(codes)) is not None:
                 process, silent = hung
                 return Ended(-signal.SIGKILL, process, f"process {process} hung for {silent:.0f} s")
             time.sleep(LOOK_S)
@@ -193,12 +201,12 @@ class _Watch:
         self._seen = {beat: (0, now) for beat in beats}
         self._gaps: list[float] = []
 
-    def hung(self) -> tuple[int, float] | None:
+    def hung(self, codes: Sequence[int | None]) -> tuple[int, float] | None:
         """A process that hangs, and for how many seconds; of several the one silent longest."""
         now = time.monotonic()
         for beat, (before, since) in list(self._seen.items()):
             count = beat_of(beat)
-            if count is None:
+            if count is None or codes[int(beat.name)] == 0:
                 if before:  # it is done with its steps
                     del self._seen[beat]
             elif count != before:

@@ -165,7 +165,7 @@ def shard_rows(batch: Any, *, rows: int | None = None) -> Any:
         spec = PartitionSpec(ROWS, COLUMNS) if by_token else PartitionSpec(ROWS)
         whole = x.shape if rows is None else (rows, *x.shape[1:])
 
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             start, stop, _ = index[0].indices(whole[0])
             return np.asarray(x[start - first : stop - first, *index[1:]])
 

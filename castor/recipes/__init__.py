@@ -2,6 +2,7 @@
 
 from castor.recipes.demo import CODEC as DEMO_CODEC
 from castor.recipes.demo import DEMO, RESEARCH
+from castor.recipes.drill import DRILL
 from castor.recipes.tiny import CODEC as TINY_CODEC
 from castor.recipes.tiny import TINY
 from castor.train.recipe import CodecRecipe, Recipe
@@ -12,4 +13,5 @@ RECIPES: dict[str, Recipe | CodecRecipe] = {  # what `castor train` can name
     "demo_research": RESEARCH,
     "codec": DEMO_CODEC,
     "tiny_codec": TINY_CODEC,
+    "drill": DRILL,
 }

@@ -80,9 +80,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
             if again is not None:
                 if spoilt := meter.spoilt:
                     state, held = memory.instead(state, spoilt), None
-                    again = int(state.step) + 1
-                    meter.back(again - 1)
-                    log.back(again - 1)
+                    again = _back(int(state.step), meter, log) + 1
                 course.back(again)
                 continue
             if ends or n % run.log_every == 0:
@@ -105,6 +103,12 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
     return place(out, run.steps)
 
 
+def _back(step: int, meter: Meter, log: Log) -> int:
+    meter.back(step)
+    log.back(step)
+    return step
+
+
 def _begin(
     job: Job, memory: Memory | Nowhere, team: Team, ledger: Ledger
 ) -> tuple[TrainState, Step]:
@@ -115,6 +119,7 @@ def _begin(
     begin = partial(start, transform=transform, ema=run.ema)
     with ledger.timed("restore"):
         fresh = _begun(begin, job.begin(key), key)
+        memory.leave_out(job.out)
         stored = newest(job.out)
         found = memory.newest(fresh, after=0 if stored is None else step_of(stored))
         state = resume(job.out, fresh=fresh) if found is None else found

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from castor.checkpoint import set_aside
 from castor.core.files import write_atomic
 from castor.fleet.keeper import Announced, Keeper, announced, command
 from castor.fleet.ledger import Ledger
@@ -89,6 +90,14 @@ class Memory:
             if self._team.first:
                 self._ledger.happened("detected", what="memory", trouble=troubles[0])
         return None
+
+    def leave_out(self, out: Path) -> None:
+        """Go on without the checkpoints that are damaged."""
+        if self._team.first:
+            for trouble in set_aside(out):
+                self._ledger.happened("detected", what="checkpoint", trouble=trouble)
+                self._kept.tell(trouble)
+        self._team.wait("whole")
 
     def instead(self, state: TrainState, spoilt: list[int]) -> TrainState:
         """The newest state that is held, for one whose weights changed by themselves.
@@ -334,6 +343,9 @@ class Nowhere:
 
     def put(self, n: int, state: TrainState, held: Sums | None) -> None:
         """Nothing."""
+
+    def leave_out(self, out: Path) -> None:
+        """Nothing: who starts such a run by hand is told of a damaged checkpoint, and decides."""
 
     def fault(self, state: TrainState) -> Fault:
         """None."""

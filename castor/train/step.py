@@ -94,7 +94,6 @@ def make_step(
     `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
     `compiled` is as in `lean`.
     """
-
     gradients = _gradients(objective, precision=precision, accumulate=accumulate)
     checked = compares()
 
@@ -115,20 +114,10 @@ def make_step(
             taken = agree(sums) & ~odd.any() & ((after < 0) | (after == state.step))
         norm = optax.tree.norm(slope)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
-            change, moments = transform.update(slope, state.moments, state.model)
-        model = optax.apply_updates(state.model, change)
-        age = (state.step + 1).astype(jnp.float32)
-        decay = jnp.minimum(ema, age / (age + 9))  # young averages are short
-        average = jax.tree.map(
-            lambda old, new: decay * old + (1 - decay) * new, state.average, model if ema else ()
-        )
-        fresh = TrainState(
-            model, average, moments, jax.random.fold_in(state.key, 1), state.step, state.skipped
-        )
+        fresh = _moved(state, slope, transform, ema=ema)
         kept = jax.tree.map(partial(jnp.where, finite & taken), fresh, state)
-        one, spoilt = taken.astype(jnp.int32), (taken & ~finite).astype(jnp.int32)
-        counts = state.step + one, state.skipped + spoilt
+        skipped = jnp.where(taken & ~finite, state.skipped + 1, state.skipped)
+        counts = jnp.where(taken, state.step + 1, state.step), skipped
         new = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
         if held is None:
             return settled(new), everywhere(StepMetrics(loss, norm, finite))
@@ -150,6 +139,22 @@ def make_step(
         return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32), known)
 
     return call
+
+
+def _moved(
+    state: TrainState, slope: Any, transform: optax.GradientTransformation, *, ema: float
+) -> TrainState:
+    """The state after an update; its counts are as before."""
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+        change, moments = transform.update(slope, state.moments, state.model)
+    model = optax.apply_updates(state.model, change)
+    age = (state.step + 1).astype(jnp.float32)
+    decay = jnp.minimum(ema, age / (age + 9))  # young averages are short
+    average = jax.tree.map(
+        lambda old, new: decay * old + (1 - decay) * new, state.average, model if ema else ()
+    )
+    key = jax.random.fold_in(state.key, 1)
+    return TrainState(model, average, moments, key, state.step, state.skipped)
 
 
 def _gradients(

@@ -1,6 +1,5 @@
 """`castor show`: values under the names of --set, weights, arithmetic, mixtures and checkpoints."""
 
-import re
 from math import prod
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from castor.cli import main
 from castor.cli.screen import in_bytes, in_words, seconds
-from castor.cli.weights import bytes_on_each, flops_per_token, grouped, shapes_of
+from castor.cli.weights import flops_per_token, grouped, shapes_of
 from castor.models.decoder import init
 from castor.models.sizes import TINY
 
@@ -108,31 +107,6 @@ def test_a_token_costs_at_least_two_operations_for_each_weight_of_a_matrix() -> 
     ]
     least = 2 * sum(map(prod, matrices))
     assert least < flops_per_token(TINY, length=16) < 2 * least
-
-
-def test_devices_that_share_the_weights_hold_less_each(capsys) -> None:
-    text = shown(capsys, "DEMO", "--mesh", "fsdp=4,tensor=2")
-    whole, part = (bytes_on_each(TINY, mesh=m)["weights"] for m in ({}, {"fsdp": 2, "tensor": 2}))
-    assert "each of 8 devices" in text and "moments" not in text
-    assert whole / 4 <= part < whole / 2
-
-
-def test_a_run_on_a_mesh_holds_gradients_moments_and_averages_too(capsys) -> None:
-    text = shown(capsys, "tiny", "--mesh", "fsdp=2")
-    sizes = dict(re.findall(r"(weights|gradients|moments|averages) +\W*([\d.]+) MB", text))
-    assert sizes["weights"] == sizes["gradients"] == sizes["averages"]
-    assert 1 <= float(sizes["moments"]) / float(sizes["weights"]) <= 2
-
-
-def test_a_mesh_that_does_not_divide_a_recipe_is_refused(capsys) -> None:
-    assert main(["show", "tiny", "--mesh", "fsdp=7"]) == 1
-    assert re.search(r"rows=\d+ cannot be shared out over fsdp=7; ", capsys.readouterr().err)
-
-
-def test_more_devices_than_there_ever_are_are_refused(capsys) -> None:
-    with pytest.raises(SystemExit):
-        main(["show", "TINY", "--mesh", "fsdp=1000000,tensor=1000000"])
-    assert "'fsdp=1000000,tensor=1000000' is more than 1,048,576 in all" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from castor.interop.folder import open_model
 from castor.interop.hf import cast, save_hf
 from castor.interop.outward import save_folder
 from castor.interop.processors import PIECES
-from castor.models.decoder import Model, init
+from castor.models.decoder import Model
 from castor.models.quant import densed, quantise
 from castor.models.sizes import ModelConfig
 from castor.tokens.proto import bpe_model
@@ -41,7 +41,7 @@ def seeing(kind: str) -> tuple[Model, ModelConfig]:
     config = replace(known(kind).config, vocab=VOCAB)
     if config.inputs is not None:
         config = replace(config, inputs=replace(config.inputs, vocab=VOCAB))
-    return jax.jit(partial(init, config))(jax.random.key(1)), config
+    return random_model(config), config
 
 
 def saved(kind: str, folder: Path, *, precision: str = "float32") -> dict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -112,7 +113,12 @@ MANY = replace(  # every option that open weights have, with what the others lea
 def sized(request: pytest.FixtureRequest) -> tuple[Model, ModelConfig]:
     """A model with weights and its config: TINY, one with encoder layers and a pattern, and one
     with all that layers of open weights do."""
-    config = {"TINY": TINY, "DEEP": DEEP, "MANY": MANY}[request.param]
+    return _made(request.param)
+
+
+@cache
+def _made(name: str) -> tuple[Model, ModelConfig]:
+    config = {"TINY": TINY, "DEEP": DEEP, "MANY": MANY}[name]
     return init(config, jax.random.key(0)), config
 
 

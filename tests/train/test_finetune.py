@@ -174,7 +174,7 @@ def test_pictures_and_sounds_ride_along(tmp_path: Path, vocab: Vocab) -> None:
     every = Mixture((Part(Jsonl("docs"), 1.0),))
     recipe = tuning(start, folder, mixture=every, eval_every=0, steps=4)
     job = finetune_job(recipe, data=tmp_path, out=tmp_path / "run")
-    batch = next(iter(job.batches(0)))
+    batch = next(iter(job.batches(0, range(recipe.rows))))
     assert set(batch.media) == {"image", "audio"} and (batch.blocks > 0).any()
     assert batch.weights[batch.blocks > 0].max() == 0
     train(recipe, data=tmp_path, out=tmp_path / "run")
@@ -226,7 +226,7 @@ def test_adapters_for_another_model_are_refused(
 ) -> None:
     here, out = tmp_path / "start", tmp_path / "run"
     shutil.copytree(start, here)
-    recipe = tuning(here, parrot, steps=4)
+    recipe = tuning(here, parrot)
 
     def stop(progress: Any) -> None:
         if progress.done == 4:

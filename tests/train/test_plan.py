@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from castor.models.layout import bytes_per_device, in_use, mesh_of, shard, shard
 from castor.models.sizes import TINY, ModelConfig
 from castor.tokens.vocab import Vocab
 from castor.train.collectives import Program, collectives_in
+from castor.train.job import model_job
 from castor.train.objectives import next_token
 from castor.train.optim import AdamW
 from castor.train.plan import (
@@ -28,6 +30,7 @@ from castor.train.plan import (
     stand_ins,
     work_of,
 )
+from castor.train.recipe import Recipe
 from castor.train.rows import rows_of
 from castor.train.step import cast
 from train.small import CODEC, NOWHERE, TEXT
@@ -139,6 +142,15 @@ def test_weights_are_gathered_once_forward_and_once_backward() -> None:
     assert 2 * each <= gathered < 2.2 * each
 
 
+def test_the_units_of_a_layer_are_computed_where_their_weights_lie() -> None:
+    config = replace(WIDE, width=64, hidden=256, heads=8, post_norms=True)
+    text = program_of(passes_of(config, rows=16, length=16), stand_ins(MESH)).text
+    found = collectives_in(text, stand_ins(MESH).shape)
+    along = sum(c.sent_bytes for c in found if c.axes == ("tensor",))
+    matrices = 2 * 3 * config.width * config.hidden
+    assert along < 2 * config.layers * matrices  # to gather them twice, and to add up their slopes
+
+
 @pytest.mark.slow
 def test_the_optimizer_is_a_part_of_a_recipes_step() -> None:
     work = passes()._replace(optimizer=AdamW())
@@ -160,6 +172,20 @@ def test_a_batch_is_planned_as_the_loader_makes_it(vocab: Vocab) -> None:
     batches = rows_of(recipe, config=recipe.model, vocab=vocab, book=None, data=NOWHERE)
     real = next(batches.training(0, range(recipe.rows)))
     assert shapes(real) == shapes(work_of(recipe).batch)
+
+
+def test_a_run_keeps_what_its_recipe_says(vocab: Vocab, tmp_path: Path) -> None:
+    def kept(recipe: Recipe) -> int:
+        job = model_job(recipe, vocab=vocab, codec=None, book=None, data=NOWHERE, out=tmp_path)
+        config = replace(recipe.model, vocab=vocab.size)
+        work = passes_of(config, rows=recipe.rows, length=recipe.length)
+
+        def back(model: Any, batch: Any) -> Any:
+            return jax.vjp(lambda model: job.objective(model, batch).nats, model)[1]
+
+        return sum(x.size for x in jax.tree.leaves(jax.eval_shape(back, work.weights, work.batch)))
+
+    assert kept(replace(TEXT, remat="full")) < 0.8 * kept(TEXT)
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPE, capacity={"image": 4, "audio": 9}), CODEC])

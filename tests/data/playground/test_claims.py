@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -32,10 +32,10 @@ LOOSE: World = (
 
 
 @cache
-def sayings(*makers: Maker) -> list[sentences.Claim]:
-    """Many sentences of these makers."""
+def sayings(*makers: Maker) -> tuple[Iterator[sentences.Claim], dict[str, sentences.Claim]]:
+    """Many sentences of these makers, and what was heard of them so far, by its words."""
     dice = random.Random(0)
-    return [make(dice) for make in makers for _ in range(20_000)]
+    return (make(dice) for _ in range(20_000) for make in makers), {}
 
 
 @cache
@@ -53,7 +53,11 @@ def claimed(seed: int) -> list[Question]:
 
 
 def truth(sentence: str, world: World, *makers: Maker) -> bool:
-    return next(said for said in sayings(*makers) if said.sentence == sentence).holds(world)
+    said, heard = sayings(*makers)
+    while sentence not in heard:
+        claim = next(said)
+        heard.setdefault(claim.sentence, claim)
+    return heard[sentence].holds(world)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,7 @@ def test_true_and_false_are_equally_common() -> None:
 
 
 def test_a_picture_is_told_before_its_first_sentence_is_judged() -> None:
-    for seed in range(100):
+    for seed in range(40):
         about = claims.imagined(random.Random(seed), "train")
         (medium,), (first, *others) = claims.lesson(random.Random(seed), "train")
         assert medium == boxes.picture(about.world)

@@ -30,7 +30,7 @@ def damaged(scene: Scene, *, blur: float, noise: float, shift: float, seed: int)
 
 @pytest.mark.slow
 def test_every_true_picture_is_read_exactly() -> None:
-    for scene in (*one_group("train"), *gallery("train", 12_000), *gallery("eval", 1000)):
+    for scene in (*one_group("train"), *gallery("train", 4000), *gallery("eval", 1000)):
         asked = 4 * len(scene)
         assert score_drawing(scene, picture(scene)) == Marks(asked, asked)
 

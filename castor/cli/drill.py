@@ -1,0 +1,225 @@
+"""`castor drill`: a run that is disturbed on purpose, beside one that is not."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from castor.cli.flags import Verbs, add_verb, count, mesh_sizes, set_flag
+
+if TYPE_CHECKING:
+    from castor.fleet.drill import Planned
+    from castor.fleet.ledger import Ledger
+    from castor.fleet.supervise import Supervisor
+
+MORE = """\
+First the recipe `drill` is trained undisturbed, in one process; then again in several, under
+`castor launch`, while faults befall them as a schedule says. The verdict: whether no step is
+missing, the weights at the end are the same to the last bit, and what it cost. Exit code 1 if not.
+
+All kinds are drilled unless --kinds names some. `disk` needs the right to mount a small file system
+for the run and is left out, and named, without it."""
+PROCESSES, EVERY_S, HANG_S, ROOM = 4, 60, 10, 256
+MESH = {"replica": 2, "fsdp": 4}
+
+
+def add(verbs: Verbs) -> None:
+    """The verb and its flags."""
+    verb = add_verb(
+        verbs,
+        "drill",
+        run,
+        what="disturb a run on purpose, and judge how it came through",
+        more=MORE,
+    )
+    verb.add_argument(
+        "-n",
+        dest="processes",
+        metavar="N",
+        type=count,
+        default=PROCESSES,
+        help=f"processes (default: {PROCESSES})",
+    )
+    verb.add_argument(
+        "--mesh",
+        metavar="AXIS=N,...",
+        type=mesh_sizes,
+        default=MESH,
+        help="the mesh; bits turned in devices are seen on one with replicas (default: "
+        "replica=2,fsdp=4)",
+    )
+    verb.add_argument(
+        "--every",
+        metavar="SECONDS",
+        type=count,
+        default=EVERY_S,
+        help=f"between two faults, on average (default: {EVERY_S})",
+    )
+    verb.add_argument("--kinds", metavar="KIND,...", help="faults, such as worker,keeper,stop")
+    verb.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the schedule (default: 0)"
+    )
+    set_flag(verb)
+    verb.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("runs/drill"), help="(default: runs/drill)"
+    )
+    verb.add_argument("--json", action="store_true", help="print the verdict as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train twice, and compare.
+
+    Raises:
+        ValueError: the folder is there already, there is no such fault, or a run failed.
+    """
+    from castor.fleet.drill import KINDS, schedule
+    from castor.fleet.ledger import LEDGER, Ledger
+
+    out = arguments.out
+    if out.exists():
+        raise ValueError(f"{out} is there already: name another folder, or remove it")
+    kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else tuple(KINDS)
+    plan = schedule(kinds, arguments.processes, every_s=float(arguments.every), seed=arguments.seed)
+    next(plan)  # refuses what it does not know
+    calm, troubled = out / "calm", out / "run"
+    calm.mkdir(parents=True)
+    troubled.mkdir()
+    with _limited(troubled) as may_fill:
+        if not may_fill and "disk" in kinds:
+            kinds = tuple(kind for kind in kinds if kind != "disk")
+            print("castor: disk is left out: no file system may be mounted here", file=sys.stderr)
+        with Ledger(calm / LEDGER) as ledger:
+            _supervised(arguments, calm, ledger, processes=1).run()
+        done = _disturbed(arguments, kinds, troubled)
+        verdict = judged(calm, troubled, done)
+    (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
+    if arguments.json:
+        print(json.dumps(verdict, indent=1))
+    else:
+        show(verdict, out)
+    return 0 if verdict["held"] else 1
+
+
+def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path) -> "list[Planned]":
+    from castor.fleet.drill import Drill, schedule
+    from castor.fleet.ledger import LEDGER, Ledger
+    from castor.train.faults import ask
+    from castor.train.memory import Kept, place_of
+
+    every, seed = float(arguments.every), arguments.seed
+
+    def folders() -> list[Path]:
+        name = out / ".run"
+        if not name.exists():
+            return []
+        places = range(arguments.processes)
+        return [place_of(Kept().folder, name.read_text(), process) for process in places]
+
+    with Ledger(out / LEDGER) as ledger:
+        supervisor = _supervised(arguments, out, ledger, processes=arguments.processes)
+        drill = Drill(
+            schedule(kinds, arguments.processes, every_s=every, seed=seed),
+            out=out,
+            ledger=ledger,
+            folders=folders,
+            running=lambda: supervisor.alive,
+            turn=lambda folder, what, device, word, bit: ask(
+                folder, what, device=device, word=word, bit=bit
+            ),
+            seed=seed,
+        )
+        with drill:
+            supervisor.run()
+        return drill.done
+
+
+def _supervised(
+    arguments: argparse.Namespace, out: Path, ledger: "Ledger", *, processes: int
+) -> "Supervisor":
+    from castor.cli.launch import command
+    from castor.cli.screen import aside
+    from castor.fleet.supervise import Limits, Supervisor
+    from castor.models.layout import told
+
+    changes = [word for change in arguments.set for word in ("--set", change)]
+    words = ["drill", "--mesh", told(arguments.mesh), "--out", str(out), "--limit", "0", *changes]
+    return Supervisor(
+        lambda seat: command(words, seat),
+        processes,
+        logs=out,
+        ledger=ledger,
+        limits=Limits(least=float(HANG_S)),
+        environment=os.environ,
+        tell=lambda text: aside.print(f"castor: {text}", markup=False),
+    )
+
+
+@contextmanager
+def _limited(folder: Path) -> Iterator[bool]:
+    """A small file system of its own at a folder while the block lasts, if one may be mounted; what
+    is on it stays in the folder."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}m", "castor", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            aside = folder.with_name("aside")
+            shutil.copytree(folder, aside)
+            subprocess.run(["umount", str(folder)], check=True)
+            folder.rmdir()
+            aside.rename(folder)
+
+
+def judged(calm: Path, troubled: Path, done: "list[Planned]") -> dict[str, Any]:
+    """What came of it."""
+    from collections import Counter
+
+    from castor.checkpoint import WEIGHTS, newest
+    from castor.fleet.account import at_rate, read
+    from castor.fleet.ledger import LEDGER
+
+    ends = [newest(calm), newest(troubled)]
+    same = None not in ends and len({(end / WEIGHTS).read_bytes() for end in ends if end}) == 1
+    one, other = read(calm / LEDGER), read(troubled / LEDGER)
+    missing = one.steps - other.steps
+    return {
+        "held": same and not missing,
+        "same_weights": same,
+        "steps": other.steps,
+        "missing_steps": missing,
+        "taken_again": other.lost,
+        "elapsed": other.elapsed,
+        "undisturbed": one.elapsed,
+        "goodput": other.goodput,
+        "faults": dict(Counter(fault.kind for fault in done)),
+        "cost_per_fault": other.cost_per_fault,
+        "goodput_at_one_fault_an_hour": at_rate(other, 1.0) if other.faults else None,
+    }
+
+
+def show(verdict: dict[str, Any], out: Path) -> None:
+    """The verdict in words."""
+    faults = ", ".join(f"{number} {kind}" for kind, number in sorted(verdict["faults"].items()))
+    print(f"faults: {faults or 'none'}")
+    print(
+        f"steps: {verdict['steps']:,}, {verdict['missing_steps']} missing, "
+        f"{verdict['taken_again']} taken again"
+    )
+    print(f"weights: {'the same' if verdict['same_weights'] else 'other'} than undisturbed")
+    print(f"goodput {verdict['goodput']:.1%} in {verdict['elapsed']:,.0f} s")
+    if verdict["cost_per_fault"] is not None:
+        print(
+            f"a fault costs {verdict['cost_per_fault']:.1f} s; at one an hour goodput would be "
+            f"{verdict['goodput_at_one_fault_an_hour']:.1%}"
+        )
+    print(f"what befell it: castor goodput {out / 'run'}")

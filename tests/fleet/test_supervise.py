@@ -1,0 +1,136 @@
+"""Processes that end or hang are started again together, and a run that comes no further is not."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from castor.fleet.beat import BEAT, beat_of, beating
+from castor.fleet.ledger import LEDGER, Ledger, entries
+from castor.fleet.supervise import AGAIN, Limits, Supervisor
+from castor.fleet.team import Seat, seat
+
+# A process that gives some signs of life and then does what its part says, in its first life.
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+out, process, what = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+lives = out / f"lives_{process}"
+with lives.open("a") as file:
+    file.write("x")
+first = len(lives.read_text()) == 1
+for n in range(1, 12):
+    Path(os.environ["CASTOR_BEAT"]).write_text(str(n))
+    time.sleep(0.02)
+print("the last word")
+if process == 1 and first and what == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if process == 1 and first and what == "hang":
+    time.sleep(600)
+if what == "fail":
+    sys.exit(1)
+if what == "usage":
+    sys.exit(2)
+if what == "long":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    time.sleep(600)
+"""
+
+
+def supervisor(out: Path, what: str, ledger: Ledger, told: list[str]) -> Supervisor:
+    def command(seat: Seat) -> list[str]:
+        assert seat.processes == 2 and seat.coordinator.startswith("127.0.0.1:")
+        return [sys.executable, "-c", WORKER, str(out), str(seat.process), what]
+
+    return Supervisor(
+        command,
+        2,
+        logs=out,
+        ledger=ledger,
+        limits=Limits(begin=30.0, least=1.0),
+        environment=os.environ,
+        tell=told.append,
+    )
+
+
+def ran(out: Path, what: str) -> tuple[int, list[str], list[str]]:
+    """The exit code, what was told, and what the ledger says was detected."""
+    told: list[str] = []
+    with Ledger(out / LEDGER) as ledger:
+        code = supervisor(out, what, ledger, told).run()
+    events = entries((out / LEDGER).read_text().split("\n")).events
+    return code, told, [event.details["what"] for event in events if event.event == "detected"]
+
+
+def lives(out: Path) -> list[int]:
+    return [len((out / f"lives_{process}").read_text()) for process in range(2)]
+
+
+def test_when_all_end_well_the_run_is_done(tmp_path: Path) -> None:
+    assert ran(tmp_path, "end") == (0, [], [])
+    assert lives(tmp_path) == [1, 1]
+    assert (tmp_path / "log_1.txt").read_text() == "the last word\n"
+
+
+def test_when_one_is_killed_all_are_started_again(tmp_path: Path) -> None:
+    code, told, seen = ran(tmp_path, "kill")
+    assert code == 0 and lives(tmp_path) == [2, 2]
+    assert seen == ["process 1 was killed by SIGKILL"]
+    assert told == ["process 1 was killed by SIGKILL; starting all 2 again"]
+
+
+def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+    code, _, seen = ran(tmp_path, "hang")
+    assert code == 0 and lives(tmp_path)[1] == 2
+    assert len(seen) == 1 and seen[0].startswith("process 1 hung for ")
+
+
+def test_wrong_usage_is_not_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"process \d ended with code 2"):
+        ran(tmp_path, "usage")
+    assert max(lives(tmp_path)) == 1
+
+
+def test_told_to_end_it_lets_them_save_and_says_start_me_again(tmp_path: Path) -> None:
+    def ask() -> None:
+        while not (tmp_path / "log_1.txt").exists() or not (tmp_path / "log_1.txt").read_text():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert ran(tmp_path, "long")[0] == AGAIN == 143
+
+
+def test_a_sign_of_life_is_counted_until_it_is_taken_away(tmp_path: Path) -> None:
+    path, seen = tmp_path / "beat", []
+    report = beating(path, seen.append)
+    assert beat_of(path) is None
+    for place in "abc":
+        report(place)
+    assert beat_of(path) == 3 and seen == ["a", "b", "c"]
+    path.unlink()
+    assert beat_of(path) is None
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    ran(tmp_path, "kill")
+    found = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout
+    assert not found.split()
+
+
+def test_a_seat_is_read_as_it_is_written() -> None:
+    assert seat("2/4@10.0.0.7:7777") == Seat(2, 4, "10.0.0.7:7777")
+    assert seat(str(Seat(0, 1, "[::1]:80"))) == Seat(0, 1, "[::1]:80")
+
+
+@pytest.mark.parametrize("text", ["", "4/4@host:1", "1/2", "1/2@host", "a/2@host:1", "-1/2@host:1"])
+def test_what_is_no_seat_is_refused(text: str) -> None:
+    assert BEAT == "CASTOR_BEAT"
+    with pytest.raises(ValueError, match="is no place among hosts: give PROCESS/PROCESSES@HOST"):
+        seat(text)
