@@ -307,7 +307,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path, whole: Checkpoint)
         shutil.rmtree(other)
 
 
-@pytest.mark.parametrize("failing", ["packed", "_write_state", "_digest"])
+@pytest.mark.parametrize("failing", ["packed", "write_state", "digests"])
 def test_a_full_disk_leaves_what_was_there(
     tmp_path: Path, whole: Checkpoint, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

@@ -39,6 +39,7 @@ from castor.train.step import TrainState
 START_S = 20.0  # in which a keeper must have started
 PASS_S = 5.0  # in which a step must have come to the neighbour; a run goes on without
 ASK_S = 5.0  # of a keeper's silence
+KEEPERS: list[subprocess.Popen[bytes]] = []  # that this process started; they outlive it
 TRIES = 4  # to come back from memory; each one leaves a damaged copy out
 
 
@@ -142,6 +143,10 @@ class Memory:
         self._team.wait("cleared")
         with suppress(OSError, ValueError):
             self._keeper.stop()
+        for keeper in KEEPERS:
+            with suppress(subprocess.TimeoutExpired):
+                keeper.wait(ASK_S)
+        KEEPERS[:] = [keeper for keeper in KEEPERS if keeper.returncode is None]
         self._shelf.clear()
 
     def __enter__(self) -> "Memory":
@@ -203,6 +208,7 @@ class Memory:
                     started = subprocess.Popen(
                         words, start_new_session=True, stdout=log, stderr=log
                     )
+                KEEPERS.append(started)
             time.sleep(0.05)
         raise ValueError(f"no keeper could be started on {folder} in {START_S:g} s")
 

@@ -112,8 +112,7 @@ def make_step(
             slope, sums = summed_bits(slope, fault)
             odd = (held != 0).any() & (weighed(state.model) != held)
             taken = agree(sums) & ~odd.any() & ((after < 0) | (after == state.step))
-        norm = optax.tree.norm(slope)
-        finite = jnp.isfinite(norm) & jnp.isfinite(loss.nats)
+        finite = jnp.isfinite(norm := optax.tree.norm(slope)) & jnp.isfinite(loss.nats)
         fresh = _moved(state, slope, transform, ema=ema)
         kept = jax.tree.map(partial(jnp.where, finite & taken), fresh, state)
         skipped = jnp.where(taken & ~finite, state.skipped + 1, state.skipped)
@@ -135,8 +134,8 @@ def make_step(
         fault: Fault = NONE,
         held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        known = unknown() if checked and held is None else held
-        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32), known)
+        held = unknown() if checked and held is None else held
+        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32), held)
 
     return call
 

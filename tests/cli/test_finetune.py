@@ -81,7 +81,7 @@ def test_flags_say_what_is_learned(
 ) -> None:
     asked: list[tuple[FineTune, Path]] = []
 
-    def train(recipe: FineTune, *, data: Path, out: Path, report: Any, mesh: None) -> Path:
+    def train(recipe: FineTune, *, data: Path, out: Path, report: Any, **where: None) -> Path:
         del out, report
         asked.append((recipe, data))
         return tmp_path

@@ -124,7 +124,8 @@ def test_readme_and_docs_name_only_verbs_and_flags_that_exist() -> None:
             if name is None:
                 assert words[0] not in ("make", "run"), line
                 continue
-            known = {s for action in verbs[name]._actions for s in action.option_strings}
+            given = [verbs[name], verbs["train"]] if name == "launch" else [verbs[name]]
+            known = {s for verb in given for action in verb._actions for s in action.option_strings}
             for flag in (w.partition("=")[0] for w in words if re.fullmatch(r"--[a-z-]+(=.*)?", w)):
                 assert flag in known or flag == "--debug", (
                     f"{page.name}: castor {name} has no {flag}"

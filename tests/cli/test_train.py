@@ -26,8 +26,10 @@ def trained(monkeypatch: pytest.MonkeyPatch, untrained: Path) -> list[Recipe | C
     """Training that is over at once, and the recipes that it was asked for."""
     asked: list[Recipe | CodecRecipe] = []
 
-    def train(recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report, mesh: None) -> Path:
-        del data, out
+    def train(
+        recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report, **where: None
+    ) -> Path:
+        del out
         report(Progress("model", 1, 1, {"loss": 0.5}, 0.0))
         asked.append(recipe)
         return untrained / "step_000003"
@@ -54,7 +56,9 @@ def test_a_run_notes_the_machine_that_took_its_steps_and_no_other(
     assert main(argv) == 0
     assert not (tmp_path / MACHINE).exists()
 
-    def train(recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report, mesh: None) -> Path:
+    def train(
+        recipe: Recipe | CodecRecipe, *, data: Path, out: Path, report, **where: None
+    ) -> Path:
         shutil.copytree(untrained / "step_000003", out / "step_000003")
         raise KeyboardInterrupt
 

@@ -14,7 +14,7 @@ import pytest
 from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, mesh_of
 from castor.train import loop, meter
-from castor.train.corruption import NONE, Doubts, Fault, agree, compares, summed, unlike
+from castor.train.corruption import NONE, Doubts, Fault, Held, agree, compares, summed, unlike
 from castor.train.objectives import Loss
 from castor.train.optim import AdamW
 from castor.train.run import train
@@ -104,9 +104,10 @@ def faulty(monkeypatch: pytest.MonkeyPatch, when: Callable[[int], Fault]) -> Non
     def made(*given: Any, **settings: Any) -> Any:
         step, calls = make_step(*given, **settings), []
 
-        def call(state: Any, batch: Any, *, after: int) -> Any:
+        def call(state: Any, batch: Any, *, after: int, fault: Fault, held: Any) -> Any:
+            assert fault == NONE
             calls.append(after)
-            return step(state, batch, after=after, fault=when(len(calls)))
+            return step(state, batch, after=after, fault=when(len(calls)), held=held)
 
         return call
 
@@ -154,4 +155,6 @@ def test_of_three_replicas_the_odd_one_is_named(tmp_path: Path) -> None:
 
 def metrics(*, taken: bool, sums: np.ndarray) -> StepMetrics:
     zero, none = jnp.zeros(()), jnp.zeros(64)
-    return StepMetrics(Loss(zero, zero, none, none, none), zero, zero, jnp.bool_(taken), sums)
+    held = Held(sums, np.zeros(sums.shape, bool))
+    loss = Loss(zero, zero, none, none, none)
+    return StepMetrics(loss, zero, zero, jnp.bool_(taken), sums, held)
