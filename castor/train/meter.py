@@ -62,6 +62,9 @@ class Meter:
             ValueError: no step of the last `PATIENCE` had a finite gradient, or the replicas of a
                 mesh never agreed about one.
         """
+        if self._team.processes > 1 and self._flight:  # what this host did before it sent one off
+            own = {"begun": self._landed, "ended": self._ledger.now(), "step": self._number + 2}
+            self._ledger.spent("host", **own)
         if (again := self.land()) is not None:
             return again
         self._flight = metrics, self._job.told(batch)
