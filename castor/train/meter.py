@@ -51,6 +51,9 @@ class Meter:
                 waited, now = time.perf_counter() - begun, self._ledger.now()
                 self._waited += waited
                 self._ledger.spent("data", begun=now - waited, ended=now)
+            if self._team.processes > 1 and self._flight:  # what this host did by itself
+                own = {"begun": self._landed, "ended": self._ledger.now(), "step": self._number + 2}
+                self._ledger.spent("host", **own)
             yield batch
 
     def add(self, metrics: StepMetrics, batch: Any) -> int | None:
@@ -62,9 +65,6 @@ class Meter:
             ValueError: no step of the last `PATIENCE` had a finite gradient, or the replicas of a
                 mesh never agreed about one.
         """
-        if self._team.processes > 1 and self._flight:  # what this host did before it sent one off
-            own = {"begun": self._landed, "ended": self._ledger.now(), "step": self._number + 2}
-            self._ledger.spent("host", **own)
         if (again := self.land()) is not None:
             return again
         self._flight = metrics, self._job.told(batch)
