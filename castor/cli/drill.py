@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb, count, mesh_sizes, set_flag
+from castor.cli.flags import Verbs, add_verb, count, mesh_sizes, processes_flag, set_flag
 
 if TYPE_CHECKING:
     from castor.fleet.drill import Planned
@@ -38,14 +37,7 @@ def add(verbs: Verbs) -> None:
         what="disturb a run on purpose, and judge how it came through",
         more=MORE,
     )
-    verb.add_argument(
-        "-n",
-        dest="processes",
-        metavar="N",
-        type=count,
-        default=PROCESSES,
-        help=f"processes (default: {PROCESSES})",
-    )
+    processes_flag(verb, default=PROCESSES)
     verb.add_argument(
         "--mesh",
         metavar="AXIS=N,...",
@@ -109,7 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path) -> "list[Planned]":
     from castor.fleet.drill import Drill, schedule
     from castor.fleet.ledger import LEDGER, Ledger
-    from castor.train.faults import ask
     from castor.train.memory import Kept, place_of
 
     every, seed = float(arguments.every), arguments.seed
@@ -129,9 +120,6 @@ def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path)
             ledger=ledger,
             folders=folders,
             running=lambda: supervisor.alive,
-            turn=lambda folder, what, device, word, bit: ask(
-                folder, what, device=device, word=word, bit=bit
-            ),
             seed=seed,
         )
         with drill:
@@ -142,22 +130,12 @@ def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path)
 def _supervised(
     arguments: argparse.Namespace, out: Path, ledger: "Ledger", *, processes: int
 ) -> "Supervisor":
-    from castor.cli.launch import command
-    from castor.cli.screen import aside
-    from castor.fleet.supervise import Limits, Supervisor
+    from castor.cli.launch import supervised
     from castor.models.layout import told
 
     changes = [word for change in arguments.set for word in ("--set", change)]
     words = ["drill", "--mesh", told(arguments.mesh), "--out", str(out), "--limit", "0", *changes]
-    return Supervisor(
-        lambda seat: command(words, seat),
-        processes,
-        logs=out,
-        ledger=ledger,
-        limits=Limits(least=float(HANG_S)),
-        environment=os.environ,
-        tell=lambda text: aside.print(f"castor: {text}", markup=False),
-    )
+    return supervised(words, out, ledger, processes=processes, hang_s=float(HANG_S))
 
 
 @contextmanager

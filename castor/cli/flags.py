@@ -54,6 +54,18 @@ def debug_flag(verb: argparse.ArgumentParser, *, default: Any) -> None:
     )
 
 
+def processes_flag(verb: argparse.ArgumentParser, *, default: int) -> None:
+    """How many processes train."""
+    verb.add_argument(
+        "-n",
+        dest="processes",
+        metavar="N",
+        type=count_from_one,
+        default=default,
+        help=f"how many processes (default: {default})",
+    )
+
+
 def model_flag(verb: argparse.ArgumentParser) -> None:
     """Which model answers."""
     verb.add_argument(

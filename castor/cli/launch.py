@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from castor.cli.flags import Verbs, add_verb, count
+from castor.cli.flags import Verbs, add_verb, count, processes_flag
 
 if TYPE_CHECKING:
+    from castor.fleet.ledger import Ledger
+    from castor.fleet.supervise import Supervisor
     from castor.fleet.team import Seat
 
 MORE = """\
@@ -35,14 +37,7 @@ def add(verbs: Verbs) -> None:
         what="train in several processes on this machine, through their failures",
         more=MORE,
     )
-    verb.add_argument(
-        "-n",
-        dest="processes",
-        metavar="N",
-        type=count,
-        default=PROCESSES,
-        help=f"how many processes (default: {PROCESSES})",
-    )
+    processes_flag(verb, default=PROCESSES)
     verb.add_argument(
         "--hang",
         metavar="SECONDS",
@@ -62,23 +57,31 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: the flags of `castor train` are not such, or the processes come no further.
     """
-    from castor.cli.screen import aside
     from castor.fleet.ledger import LEDGER, Ledger
-    from castor.fleet.supervise import Limits, Supervisor
 
     out = folder_of(arguments.train)
     out.mkdir(parents=True, exist_ok=True)
     with Ledger(out / LEDGER) as ledger:
-        supervisor = Supervisor(
-            lambda seat: command(arguments.train, seat),
-            arguments.processes,
-            logs=out,
-            ledger=ledger,
-            environment=os.environ,
-            limits=Limits(least=float(arguments.hang)),
-            tell=lambda text: aside.print(f"castor: {text}", markup=False),
-        )
-        return supervisor.run()
+        given = {"processes": arguments.processes, "hang_s": float(arguments.hang)}
+        return supervised(arguments.train, out, ledger, **given).run()
+
+
+def supervised(
+    train: list[str], out: Path, ledger: "Ledger", *, processes: int, hang_s: float
+) -> "Supervisor":
+    """Who starts `castor train` with these words in so many processes, and tells of it."""
+    from castor.cli.screen import aside
+    from castor.fleet.supervise import Limits, Supervisor
+
+    return Supervisor(
+        lambda seat: command(train, seat),
+        processes,
+        logs=out,
+        ledger=ledger,
+        limits=Limits(least=hang_s),
+        environment=os.environ,
+        tell=lambda text: aside.print(f"castor: {text}", markup=False),
+    )
 
 
 def folder_of(train: list[str]) -> Path:

@@ -4,6 +4,7 @@ Invariant: the schedule is a function of its seed; what is done is what a failin
 memory or disk would do, by the means of the system, to a run that does not know of the drill.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from castor.core.files import write_atomic
 from castor.fleet.keeper import announced
 from castor.fleet.ledger import Ledger
 from castor.fleet.shelf import Shelf
@@ -34,7 +36,7 @@ KINDS = {
 STOP_S, FULL_S = 60.0, 20.0
 SOME = 8  # steps that are taken before the first fault
 
-Turn = Callable[[Path, str, int, int, int], None]  # asks a process to turn a bit
+FLIP, WEIGHT = "flip.json", "weight.json"  # in the folder in which a process's state is kept
 
 
 class Planned(NamedTuple):
@@ -63,6 +65,11 @@ def schedule(
             yield Planned(float(rng.exponential(every_s)), str(kind), process)
 
 
+def ask(folder: Path, what: str, *, device: int, word: int, bit: int) -> None:
+    """Ask the process whose state is kept in a folder for FLIP or WEIGHT on one of its devices."""
+    write_atomic(folder / what, json.dumps([device, word, bit]).encode())
+
+
 class Drill:
     """Does what a schedule says to a run, from a thread of its own, until it is told to stop.
 
@@ -78,11 +85,10 @@ class Drill:
         ledger: Ledger,
         folders: Callable[[], list[Path]],
         running: Callable[[], list[int]],
-        turn: Turn,
         seed: int,
     ) -> None:
         self._plan, self._out, self._ledger = plan, out, ledger
-        self._folders, self._running, self._turn = folders, running, turn
+        self._folders, self._running = folders, running
         self._rng = np.random.default_rng([seed, 8])
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._all, daemon=True)
@@ -135,14 +141,14 @@ class Drill:
         awake.start()
 
     def _gradient(self, process: int) -> None:
-        self._ask("flip.json", process)
+        self._ask(FLIP, process)
 
     def _weight(self, process: int) -> None:
-        self._ask("weight.json", process)
+        self._ask(WEIGHT, process)
 
     def _ask(self, what: str, process: int) -> None:
         word, bit = int(self._rng.integers(1000)), int(self._rng.integers(32))
-        self._turn(self._folders()[process], what, 0, word, bit)
+        ask(self._folders()[process], what, device=0, word=word, bit=bit)
 
     def _kept(self, process: int) -> None:
         folder = self._folders()[process]

@@ -24,11 +24,7 @@ LOOK_S = 0.02  # between two looks at the processes
 GRACE_S = 120.0  # after SIGTERM, to save
 IN_VAIN = 6  # generations in a row that came no further, each begun later than the one before
 SLOW = 30  # times the median time between two signs of life, and a process hangs
-AGAIN = (
-    128 + signal.SIGTERM
-)  # the code of a process that was told to end, and saved: start it again
-
-
+AGAIN = 128 + signal.SIGTERM  # the code of who was told to end, and saved: start me again
 WARM = 5  # signs of life before a process is known to train
 
 

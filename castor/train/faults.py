@@ -12,16 +12,9 @@ from typing import Any
 
 import jax
 
-from castor.core.files import write_atomic
+from castor.fleet.drill import FLIP, WEIGHT
 from castor.train.corruption import NONE, Fault
 from castor.train.step import TrainState
-
-FLIP, WEIGHT = "flip.json", "weight.json"
-
-
-def ask(folder: Path, what: str, *, device: int, word: int, bit: int) -> None:
-    """Ask the process whose state is kept in a folder for FLIP or WEIGHT on one of its devices."""
-    write_atomic(folder / what, json.dumps([device, word, bit]).encode())
 
 
 def injected(folder: Path, state: TrainState) -> Fault:

@@ -39,7 +39,6 @@ def test_nothing_befalls_a_run_that_is_not_there_yet(tmp_path: Path) -> None:
             ledger=ledger,
             folders=lambda: [tmp_path],
             running=lambda: [0],
-            turn=lambda *_: None,
             seed=0,
         )
         with drill:

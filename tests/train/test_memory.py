@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from castor.fleet.drill import FLIP, WEIGHT, ask
 from castor.fleet.ledger import LEDGER, Ledger, entries
 from castor.fleet.team import Team
 from castor.models.layout import in_use, mesh_of, shard
 from castor.train.corruption import NONE, Fault
-from castor.train.faults import FLIP, WEIGHT, ask, injected, turn
+from castor.train.faults import injected, turn
 from castor.train.memory import Kept, Memory, place_of
 from castor.train.step import TrainState
 
