@@ -42,9 +42,7 @@ class Held(NamedTuple):
     """Sums of the bits of the weights on each device, and whether they are what they should be."""
 
     sums: Sums  # after the step
-    odd: Bool[
-        Array, "replica fsdp expert tensor sequence"
-    ]  # before it, another than was left there
+    odd: Bool[Array, "replica fsdp expert tensor sequence"]  # before it, other than was left there
 
 
 def unknown() -> Sums:
