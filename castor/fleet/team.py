@@ -76,16 +76,6 @@ def alone() -> Seat:
         return Seat(0, 1, f"127.0.0.1:{listener.getsockname()[1]}")
 
 
-def keep_programs() -> None:
-    """Let every process of a run on CPUs keep the programs that it compiles, when all have joined.
-
-    JAX has only process 0 write them, for all to read. But those of CPUs it tells apart by process,
-    so that the others would find none: each time, compiling would take them as long as the first.
-    """
-    if jax.default_backend() == "cpu":
-        distributed.global_state.process_id = 0
-
-
 class Team:
     """The processes that train together; one alone if JAX was told of no others.
 
