@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ them save first; the exit code of SIGTERM, 143, means: start me again.
 What process 1 and the others print is in RUN/log_1.txt and so on; what befell the run is in
 RUN/ledger.jsonl, and `castor goodput RUN` tells it."""
 PROCESSES, HANG_S = 2, 60
+IMPORTS = ("castor.train.run", "castor.cli.live", "orbax.checkpoint")  # of a process that trains
 
 
 def add(verbs: Verbs) -> None:
@@ -70,7 +70,9 @@ def supervised(
     train: list[str], out: Path, ledger: "Ledger", *, processes: int, hang_s: float
 ) -> "Supervisor":
     """Who starts `castor train` with these words in so many processes, and tells of it."""
+    from castor.cli import main
     from castor.cli.screen import aside
+    from castor.fleet.forked import forked
     from castor.fleet.supervise import Limits, Supervisor
 
     return Supervisor(
@@ -80,6 +82,7 @@ def supervised(
         ledger=ledger,
         limits=Limits(least=hang_s),
         environment=os.environ,
+        start=forked(main, IMPORTS),
         tell=lambda text: aside.print(f"castor: {text}", markup=False),
     )
 
@@ -102,7 +105,7 @@ def folder_of(train: list[str]) -> Path:
 
 
 def command(train: list[str], seat: "Seat") -> list[str]:
-    """What starts one process."""
+    """The words of one process, as `castor` is given them."""
     given = [*train, "--hosts", str(seat)]
     keep = [] if any(word.startswith("--keep") for word in train) else ["--keep", "1"]
-    return [sys.executable, "-m", "castor.cli", "train", *given, *keep]
+    return ["train", *given, *keep]

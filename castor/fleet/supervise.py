@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from castor.fleet.beat import BEAT, beat_of
 from castor.fleet.ledger import Ledger
@@ -33,6 +33,36 @@ class Limits(NamedTuple):
 
     begin: float = 900.0  # before the first steps, while data is read and programs are compiled
     least: float = 60.0  # after that, or SLOW times what is usual if that is more
+
+
+class Process(Protocol):
+    """One that was started: `subprocess.Popen`, or what does the same."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, and that of its group."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit code, less than 0 if a signal ended it; None while it runs."""
+        ...
+
+    def wait(self) -> int | None:
+        """Its exit code, when it has ended."""
+        ...
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        ...
+
+
+def spawned(words: Sequence[str], environment: Mapping[str, str], log: Path | None) -> Process:
+    """Start a command; what it prints is added to `log` (None = goes where this process prints)."""
+    with open(log or os.devnull, "ab") as file:
+        into = None if log is None else file
+        return subprocess.Popen(
+            words, env=environment, start_new_session=True, stdout=into, stderr=into
+        )
 
 
 class Ended(NamedTuple):
@@ -59,15 +89,17 @@ class Supervisor:
         ledger: Ledger,
         limits: Limits,
         environment: Mapping[str, str],
+        start: Callable[[Sequence[str], Mapping[str, str], Path | None], Process] = spawned,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._begin = start
         self._command, self._processes, self._ledger = command, processes, ledger
         self._logs, self._limits, self._tell = logs, limits, tell
         self._environment = environment
         self._beats = Path(tempfile.mkdtemp(prefix="castor-beats-"))
         self._asked: int | None = None
         self._vain, self._ever = 0, False  # whether a generation has ever taken steps
-        self.running: list[subprocess.Popen[bytes]] = []
+        self.running: list[Process] = []
 
     @property
     def alive(self) -> list[int]:
@@ -144,14 +176,11 @@ class Supervisor:
     def _log(self, process: int) -> Path:
         return self._logs / f"log_{process}.txt"
 
-    def _start(self, seat: Seat, beat: Path) -> subprocess.Popen[bytes]:
-        environment = {**self._environment, BEAT: str(beat)}
-        with self._log(seat.process).open("ab") as log:
-            into = None if seat.process == 0 else log
-            command = list(self._command(seat))
-            return subprocess.Popen(
-                command, env=environment, start_new_session=True, stdout=into, stderr=into
-            )
+    def _start(self, seat: Seat, beat: Path) -> Process:
+        log = None if seat.process == 0 else self._log(seat.process)
+        if log is not None:
+            log.touch()
+        return self._begin(self._command(seat), {**self._environment, BEAT: str(beat)}, log)
 
     def _watched(self, watch: "_Watch") -> Ended:
         """Wait until one of the processes ends badly or hangs, or all have ended well."""
@@ -182,8 +211,9 @@ class Supervisor:
         for process in self.running:
             try:
                 os.killpg(process.pid, signal.SIGKILL)  # and those that make its batches
-            except ProcessLookupError:
-                continue
+            except ProcessLookupError:  # it has ended, or only begun
+                if process.poll() is None:
+                    os.kill(process.pid, signal.SIGKILL)
         for process in self.running:
             process.wait()
 

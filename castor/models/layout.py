@@ -15,13 +15,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AbstractMesh,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
 
 # Rows of a batch go along the first three, each matrix is cut along "fsdp"; "expert" holds experts,
 # "tensor" heads, hidden units and vocabulary, "sequence" the columns of a row.
 AXES = ("replica", "fsdp", "expert", "tensor", "sequence")
 ROWS = ("replica", "fsdp", "expert")
 COLUMNS = "sequence"
+SHORT = 16  # turns of a loop; the program of a longer one takes too long to compile written out
 
 # The first pattern found in a path decides. A spec speaks of the last dimensions of an array; what
 # is stacked in front (layers) is never cut. Keys and values of one shared head are on every device.
@@ -87,15 +95,19 @@ def placement(path: str, shape: tuple[int, ...]) -> PartitionSpec:
 def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """A sharding for every leaf (arrays or shapes) of weights, averages or moments.
 
-    An axis whose size does not divide a dimension leaves that dimension whole.
+    An axis whose size does not divide a dimension leaves that dimension whole. Said as compiled
+    programs say it of what they make, so that what they make is taken for no other: without axes
+    that are 1 long, nor dimensions at the end that are whole.
     """
 
     def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         spec = placement(jax.tree_util.keystr(path), leaf.shape)
         fitting = [
-            axis if axis and leaf.shape[i] % mesh.shape[axis] == 0 else None
-            for i, axis in enumerate(spec)
+            axis if axis and mesh.shape[axis] > 1 and size % mesh.shape[axis] == 0 else None
+            for axis, size in zip(spec, leaf.shape, strict=False)
         ]
+        while fitting and fitting[-1] is None:
+            fitting.pop()
         return NamedSharding(mesh, PartitionSpec(*fitting))
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
@@ -103,11 +115,28 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
 
 def made(function: Callable[..., Any], *given: Any, **options: Any) -> Any:
     """What a compiled function of arrays makes; every array is made where the table says, and
-    never elsewhere first. `options` are the compiler's."""
+    never elsewhere first. `options` are the compiler's. Where it is traced, the function itself."""
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(given)):
+        return function(*given)
     places: Any = None
     if mesh_in_use() is not None:
         places = shardings(jax.eval_shape(function, *given), jax.sharding.get_mesh())
     return jax.jit(function, out_shardings=places, compiler_options=options or None)(*given)
+
+
+def placed(shapes: Any) -> Any:
+    """Shapes with the places of their arrays on the mesh in use; the arrays of those that hold
+    nothing."""
+    places = jax.tree.map(lambda x: SingleDeviceSharding(jax.devices()[0]), shapes)
+    if mesh_in_use() is not None:
+        places = shardings(shapes, jax.sharding.get_mesh())
+
+    def put(x: Any, place: Sharding) -> Any:
+        if not x.size:
+            return jax.device_put(np.zeros(x.shape, x.dtype), place)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+    return jax.tree.map(put, shapes, places)
 
 
 def shard(tree: Any) -> Any:
@@ -228,6 +257,13 @@ def mesh_in_use() -> AbstractMesh | None:
     """The mesh of the block that `in_use` opened, but within `by_device` there is none."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty or mesh.manual_axes else mesh
+
+
+def written_out(turns: int) -> int:
+    """How many turns of a loop that exchanges something are written out: all of a short one where
+    devices are CPUs, so that its program may be read back (`castor.train.programs`)."""
+    short = turns <= SHORT and mesh_in_use() is not None and jax.default_backend() == "cpu"
+    return turns if short else 1
 
 
 def by_rows_and_columns(x: Array) -> Array:

@@ -76,6 +76,13 @@ def collectives_in(text: str, mesh: Mapping[str, int]) -> tuple[Collective, ...]
     return tuple(sorted(found, key=lambda c: -c.sent_bytes))
 
 
+def loops_exchange(text: str) -> bool:
+    """Whether devices exchange anything within a loop of a program, or another part of it."""
+    entry, computations = _parsed(text)
+    beside = sum(instruction.kind in SENT for instruction in computations[entry])
+    return sum(1 for _ in _walked(entry, computations, 1)) > beside
+
+
 class Program(NamedTuple):
     """What every device of a mesh runs, as text (none where there is but one), and the memory
     that it takes there."""

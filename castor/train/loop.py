@@ -22,6 +22,7 @@ from castor.models.layout import (
     in_use,
     made,
     mesh_in_use,
+    placed,
     rows_here,
     shard,
     shard_rows,
@@ -118,11 +119,14 @@ def _begin(
     key = jax.random.key(run.seed)
     begin = partial(start, transform=transform, ema=run.ema)
     with ledger.timed("restore"):
-        fresh = _begun(begin, job.begin(key), key)
         memory.leave_out(job.out)
         stored = newest(job.out)
-        found = memory.newest(fresh, after=0 if stored is None else step_of(stored))
-        state = resume(job.out, fresh=fresh) if found is None else found
+        shapes = jax.eval_shape(lambda key: begin(job.begin(key), key=key), key)
+        state = memory.newest(placed(shapes), after=0 if stored is None else step_of(stored))
+        if state is None and stored is not None:
+            state = resume(job.out, fresh=placed(shapes))
+        if state is None:
+            state = _begun(begin, job.begin(key), key)
     step = make_step(
         job.objective,
         transform,

@@ -72,8 +72,9 @@ class Memory:
         self._pass_on()
 
     def newest(self, fresh: TrainState, *, after: int) -> TrainState | None:
-        """The newest state that all processes can have back, like `fresh` and where that lies; None
-        if it is of no later step than `after`. What they held beyond it is forgotten."""
+        """The newest state that all processes can have back, like `fresh` (of arrays, or of shapes
+        with places); None if it is of no later step than `after`. What they held beyond it is
+        forgotten."""
         for _ in range(TRIES):
             step = int(self._team.told("newest", str(self._whole(fresh, after))))
             found, trouble = None, ""
@@ -294,6 +295,9 @@ def place_of(folder: Path, run: str, process: int) -> Path:
 
 
 def _plain(state: TrainState) -> TrainState:
+    if isinstance(state.key, jax.ShapeDtypeStruct):
+        data = jax.eval_shape(jax.random.key_data, state.key)
+        return replace(state, key=data.update(sharding=state.key.sharding))
     return replace(state, key=jax.random.key_data(state.key))
 
 

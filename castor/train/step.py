@@ -22,6 +22,7 @@ from castor.models.layout import everywhere, settled
 from castor.train.corruption import NONE, Fault, Held, Sums, agree, compares, unknown, weighed
 from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
+from castor.train.programs import compiled as compiled_once
 
 Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
 
@@ -197,7 +198,7 @@ def lean(function: Any, *, compiled: Callable[[], None] = lambda: None) -> Calla
         leaves, shape = jax.tree.flatten(given)
         kind = shape, tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves)
         if kind not in made:
-            made[kind] = function.lower(*given).compile()
+            made[kind] = compiled_once(function.lower(*given))
             give_back()
             compiled()
         return made[kind](*given)

@@ -1,0 +1,66 @@
+"""Programs that were compiled once, read back when a run starts again.
+
+JAX does the same by itself, but not where the devices of a mesh are CPUs: of several processes only
+the first one keeps what it compiled, and each has another program there; and XLA forgets in which
+order a loop's exchanges and those beside it come, so that devices wait for each other for ever.
+
+Invariant: what is read back was compiled by the same compiler, with the same flags, for the same
+process of as many, from the same program; and exchanges nothing within a loop.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+from jax.stages import Compiled, Lowered
+
+from castor.core.files import write_atomic
+from castor.models.layout import mesh_in_use
+from castor.train.collectives import loops_exchange
+
+MOST = 200  # programs that are kept; the oldest go first
+
+
+def compiled(lowered: Lowered) -> Compiled:
+    """The program, compiled or read back."""
+    folder = _folder()
+    if folder is None:
+        return lowered.compile()
+    path = folder / _digest(lowered)
+    with suppress(Exception):  # cut short, or by a compiler that says it is another: made again
+        program = deserialize_and_load(path.read_bytes(), lowered.in_tree, lowered.out_tree)
+        path.touch()
+        return program
+    program = lowered.compile()
+    text = program.as_text()
+    if text is not None and not loops_exchange(text):
+        with suppress(OSError):  # a full disk: it is compiled again
+            _write(path, serialize(program)[0])
+    return program
+
+
+def _folder() -> Path | None:
+    """Where programs are kept, beside those that JAX keeps; None = they are not."""
+    beside = jax.config.jax_compilation_cache_dir
+    if not beside or mesh_in_use() is None or jax.default_backend() != "cpu":
+        return None
+    return Path(beside) / "mesh"
+
+
+def _digest(lowered: Lowered) -> str:
+    seat = f"{jax.process_index()}/{jax.process_count()} {jax.local_device_count()}"
+    made_by = f"{jax.__version__} {version('jaxlib')} {os.environ.get('XLA_FLAGS', '')}"
+    told = "\n".join((seat, made_by, lowered.as_text()))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _write(path: Path, program: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, program)
+    kept = sorted(path.parent.iterdir(), key=lambda other: other.stat().st_mtime)
+    for old in kept[:-MOST]:
+        old.unlink(missing_ok=True)
