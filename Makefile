@@ -32,7 +32,9 @@ test: .venv/dev.stamp
 	@$(PYTHON) -m pytest $(TWO) -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
-	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "slow and not gpu and not npm"
+	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q \
+		-m "slow and not alone and not gpu and not npm"
+	@$(PYTHON) -m pytest -q -m "slow and alone and not gpu and not npm"
 
 npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json
 	@$(PYTHON) -m pytest -q -m npm

@@ -15,6 +15,7 @@ from castor.cli.flags import Verbs, add_verb, count, mesh_sizes, processes_flag,
 if TYPE_CHECKING:
     from castor.fleet.drill import Planned
     from castor.fleet.ledger import Ledger
+    from castor.fleet.network import Network
     from castor.fleet.supervise import Supervisor
 
 MORE = """\
@@ -22,9 +23,10 @@ First the recipe `drill` is trained undisturbed, in one process; then again in s
 `castor launch`, while faults befall them as a schedule says. The verdict: whether no step is
 missing, the weights at the end are the same to the last bit, and what it cost. Exit code 1 if not.
 
-All kinds are drilled unless --kinds names some. `disk` needs the right to mount a small file system
-for the run and is left out, and named, without it."""
-PROCESSES, EVERY_S, HANG_S, ROOM = 4, 60, 10, 256
+All kinds but `memory` are drilled unless --kinds names some. `disk` needs the right to mount a
+small file system for the run, and `network` that to make hosts with addresses of their own: each is
+left out, and named, without it."""
+PROCESSES, EVERY_S, HANG_S, ROOM = 4, 60, 6, 256
 MESH = {"replica": 2, "fsdp": 4}
 
 
@@ -70,25 +72,28 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: the folder is there already, there is no such fault, or a run failed.
     """
-    from castor.fleet.drill import KINDS, schedule
+    from castor.fleet.drill import USUAL, schedule
     from castor.fleet.ledger import LEDGER, Ledger
+    from castor.fleet.network import laid
 
     out = arguments.out
     if out.exists():
         raise ValueError(f"{out} is there already: name another folder, or remove it")
-    kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else tuple(KINDS)
+    kinds = tuple(arguments.kinds.split(",")) if arguments.kinds else USUAL
     plan = schedule(kinds, arguments.processes, every_s=float(arguments.every), seed=arguments.seed)
     next(plan)  # refuses what it does not know
     calm, troubled = out / "calm", out / "run"
     calm.mkdir(parents=True)
     troubled.mkdir()
-    with _limited(troubled) as may_fill:
-        if not may_fill and "disk" in kinds:
-            kinds = tuple(kind for kind in kinds if kind != "disk")
-            print("castor: disk is left out: no file system may be mounted here", file=sys.stderr)
+    hosts = arguments.processes if "network" in kinds else 0
+    with _limited(troubled) as may_fill, laid(hosts) as network:
+        if not may_fill:
+            kinds = _without("disk", kinds, "no file system may be mounted here")
+        if network is None:
+            kinds = _without("network", kinds, "no hosts may be made here")
         with Ledger(calm / LEDGER) as ledger:
             _supervised(arguments, calm, ledger, processes=1).run()
-        done = _disturbed(arguments, kinds, troubled)
+        done = _disturbed(arguments, kinds, troubled, network)
         verdict = judged(calm, troubled, done)
     (out / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
     if arguments.json:
@@ -98,7 +103,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if verdict["held"] else 1
 
 
-def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path) -> "list[Planned]":
+def _without(left_out: str, kinds: tuple[str, ...], why: str) -> tuple[str, ...]:
+    if left_out in kinds:
+        print(f"castor: {left_out} is left out: {why}", file=sys.stderr)
+    return tuple(kind for kind in kinds if kind != left_out)
+
+
+def _disturbed(
+    arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path, network: "Network | None"
+) -> "list[Planned]":
     from castor.fleet.drill import Drill, schedule
     from castor.fleet.ledger import LEDGER, Ledger
     from castor.train.memory import Kept, place_of
@@ -113,7 +126,8 @@ def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path)
         return [place_of(Kept().folder, name.read_text(), process) for process in places]
 
     with Ledger(out / LEDGER) as ledger:
-        supervisor = _supervised(arguments, out, ledger, processes=arguments.processes)
+        given = {"processes": arguments.processes, "network": network}
+        supervisor = _supervised(arguments, out, ledger, **given)
         drill = Drill(
             schedule(kinds, arguments.processes, every_s=every, seed=seed),
             out=out,
@@ -121,6 +135,7 @@ def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path)
             folders=folders,
             running=lambda: supervisor.alive,
             seed=seed,
+            network=network,
         )
         with drill:
             supervisor.run()
@@ -128,14 +143,14 @@ def _disturbed(arguments: argparse.Namespace, kinds: tuple[str, ...], out: Path)
 
 
 def _supervised(
-    arguments: argparse.Namespace, out: Path, ledger: "Ledger", *, processes: int
+    arguments: argparse.Namespace, out: Path, ledger: "Ledger", **given: Any
 ) -> "Supervisor":
     from castor.cli.launch import supervised
     from castor.models.layout import told
 
     changes = [word for change in arguments.set for word in ("--set", change)]
     words = ["drill", "--mesh", told(arguments.mesh), "--out", str(out), "--limit", "0", *changes]
-    return supervised(words, out, ledger, processes=processes, hang_s=float(HANG_S))
+    return supervised(words, out, ledger, hang_s=float(HANG_S), **given)
 
 
 @contextmanager
@@ -162,19 +177,20 @@ def judged(calm: Path, troubled: Path, done: "list[Planned]") -> dict[str, Any]:
     """What came of it."""
     from collections import Counter
 
-    from castor.checkpoint import WEIGHTS, newest
+    from castor.checkpoint import WEIGHTS, newest, step_of
     from castor.fleet.account import at_rate, read
     from castor.fleet.ledger import LEDGER
 
     ends = [newest(calm), newest(troubled)]
     same = None not in ends and len({(end / WEIGHTS).read_bytes() for end in ends if end}) == 1
     one, other = read(calm / LEDGER), read(troubled / LEDGER)
-    missing = one.steps - other.steps
+    wanted, steps = (0 if end is None else step_of(end) for end in ends)
     return {
-        "held": same and not missing,
+        "held": same and steps == wanted,
         "same_weights": same,
-        "steps": other.steps,
-        "missing_steps": missing,
+        "steps": steps,
+        "missing_steps": wanted - steps,
+        "not_timed": steps - other.steps,  # who took them was killed before writing that down
         "taken_again": other.lost,
         "elapsed": other.elapsed,
         "undisturbed": one.elapsed,

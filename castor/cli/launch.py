@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from castor.cli.flags import Verbs, add_verb, count, processes_flag
 
 if TYPE_CHECKING:
     from castor.fleet.ledger import Ledger
+    from castor.fleet.network import Network
     from castor.fleet.supervise import Supervisor
     from castor.fleet.team import Seat
 
@@ -22,10 +25,17 @@ in memory, its own and that of the process before it. When a process ends or han
 again and go on from there, or from the last checkpoint where that is newer. SIGTERM and Ctrl-C let
 them save first; the exit code of SIGTERM, 143, means: start me again.
 
-What process 1 and the others print is in RUN/log_1.txt and so on; what befell the run is in
-RUN/ledger.jsonl, and `castor goodput RUN` tells it."""
+What process 1 and the others print is in RUN/log_1.txt and so on, and what libraries say in the
+first one in RUN/log_0.txt. What befell the run is in RUN/ledger.jsonl; `castor goodput RUN` tells
+it."""
 PROCESSES, HANG_S = 2, 60
-IMPORTS = ("castor.train.run", "castor.cli.live", "orbax.checkpoint")  # of a process that trains
+IMPORTS = (
+    "castor.cli.launch",
+    "castor.cli.train",
+    "castor.train.run",
+    "castor.cli.live",
+    "orbax.checkpoint",
+)  # of a process that trains
 
 
 def add(verbs: Verbs) -> None:
@@ -43,7 +53,7 @@ def add(verbs: Verbs) -> None:
         metavar="SECONDS",
         type=count,
         default=HANG_S,
-        help="a process that takes no step for so long, and for 30 times as long as usual, is "
+        help="a process that takes no step for so long, and for 5 times as long as usual, is "
         f"ended (default: {HANG_S})",
     )
     verb.add_argument(
@@ -67,10 +77,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def supervised(
-    train: list[str], out: Path, ledger: "Ledger", *, processes: int, hang_s: float
+    train: list[str],
+    out: Path,
+    ledger: "Ledger",
+    *,
+    processes: int,
+    hang_s: float,
+    network: "Network | None" = None,
 ) -> "Supervisor":
-    """Who starts `castor train` with these words in so many processes, and tells of it."""
-    from castor.cli import main
+    """Who starts `castor train` with these words in so many processes, and tells of it; each on its
+    own host of a network, if there is one."""
     from castor.cli.screen import aside
     from castor.fleet.forked import forked
     from castor.fleet.supervise import Limits, Supervisor
@@ -82,9 +98,19 @@ def supervised(
         ledger=ledger,
         limits=Limits(least=hang_s),
         environment=os.environ,
-        start=forked(main, IMPORTS),
+        start=forked(partial(_trained, network), IMPORTS),
+        address="127.0.0.1" if network is None else network.address(0),
         tell=lambda text: aside.print(f"castor: {text}", markup=False),
     )
+
+
+def _trained(network: "Network | None", words: Sequence[str]) -> int:
+    from castor.cli import main, parser
+    from castor.fleet.team import seat
+
+    if network is not None:
+        network.enter(seat(parser().parse_args(words).hosts).process)
+    return main(words)
 
 
 def folder_of(train: list[str]) -> Path:

@@ -19,6 +19,7 @@ import numpy as np
 from castor.core.files import write_atomic
 from castor.fleet.keeper import announced
 from castor.fleet.ledger import Ledger
+from castor.fleet.network import Network
 from castor.fleet.shelf import Shelf
 
 KINDS = {
@@ -30,10 +31,13 @@ KINDS = {
     "gradient": "a bit of a gradient is turned on one device",
     "weight": "a bit of a weight is turned in one device's memory",
     "kept": "a bit of a kept state is turned, and its process is killed",
-    "checkpoint": "the newest checkpoint is cut short, and everything else is gone",
+    "checkpoint": "the newest checkpoint is cut short, and a process is killed",
     "disk": "the disk is full for some time",
+    "network": "a host is cut off from the others for some time",
+    "memory": "all processes and all that is in memory are gone: only checkpoints are left",
 }
-STOP_S, FULL_S = 60.0, 20.0
+USUAL = tuple(kind for kind in KINDS if kind != "memory")  # which no step survives since it saved
+STOP_S, FULL_S, CUT_S = 60.0, 20.0, 10.0
 SOME = 8  # steps that are taken before the first fault
 
 FLIP, WEIGHT = "flip.json", "weight.json"  # in the folder in which a process's state is kept
@@ -74,7 +78,8 @@ class Drill:
     """Does what a schedule says to a run, from a thread of its own, until it is told to stop.
 
     `folders` says where each process's state is kept, `running` which processes there are now (by
-    number, 0 = none). A fault waits until all of them run.
+    number, 0 = none). A fault waits until all of them run. Each of them is on a host of `network`,
+    if there is one.
     """
 
     def __init__(
@@ -86,8 +91,9 @@ class Drill:
         folders: Callable[[], list[Path]],
         running: Callable[[], list[int]],
         seed: int,
+        network: Network | None = None,
     ) -> None:
-        self._plan, self._out, self._ledger = plan, out, ledger
+        self._plan, self._out, self._ledger, self._hosts = plan, out, ledger, network
         self._folders, self._running = folders, running
         self._rng = np.random.default_rng([seed, 8])
         self._over = threading.Event()
@@ -163,15 +169,24 @@ class Drill:
         self._worker(process)
 
     def _checkpoint(self, process: int) -> None:
-        del process
         saved = sorted(self._out.glob("step_*/weights.safetensors"))
+        if saved:
+            os.truncate(saved[-1], saved[-1].stat().st_size // 2)
+        self._worker(process)
+
+    def _memory(self, process: int) -> None:
+        del process
         for number in self._running():
             _signal(number, signal.SIGKILL)
-        if len(saved) > 1:  # the one before is whole
-            os.truncate(saved[-1], saved[-1].stat().st_size // 2)
         for other, folder in enumerate(self._folders()):
             self._keeper(other)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _network(self, process: int) -> None:
+        if self._hosts is not None:
+            self._hosts.cut(process)
+            self._over.wait(CUT_S)
+            self._hosts.mend(process)
 
     def _disk(self, process: int) -> None:
         del process

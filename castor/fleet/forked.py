@@ -6,6 +6,7 @@ JAX takes longer than all else that a restart does, and on few cores each proces
 
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 LOOK_S = 0.005  # between two looks at a process
 
-Entry = Callable[[Sequence[str]], int]  # words to an exit code; found again by its name
+Entry = Callable[[Sequence[str]], int]  # words to an exit code; something that can be pickled
 
 
 class Forked:
@@ -43,14 +44,17 @@ class Forked:
 
 def forked(
     entry: Entry, imports: Sequence[str]
-) -> Callable[[Sequence[str], Mapping[str, str], Path | None], Forked]:
-    """A function that starts `entry` with words, an environment and a file that is added to with
-    what it prints (None = print as this process does)."""
+) -> Callable[[Sequence[str], Mapping[str, str], Path, bool], Forked]:
+    """A function that starts `entry` with words, an environment, a file that is added to with what
+    it prints, and whether it is `shown`: then what Python prints goes where this process prints,
+    and only what libraries say beside it goes to the file."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([entry.__module__, *imports])
+    context.set_forkserver_preload([__name__, *imports])
 
-    def start(words: Sequence[str], environment: Mapping[str, str], log: Path | None) -> Forked:
-        given = entry, list(words), dict(environment), log
+    def start(
+        words: Sequence[str], environment: Mapping[str, str], log: Path, shown: bool
+    ) -> Forked:
+        given = entry, list(words), dict(environment), log, shown
         process = context.Process(target=_begin, args=given, name=" ".join(words[:2]))
         process.start()
         return Forked(process)
@@ -59,12 +63,14 @@ def forked(
 
 
 def _begin(
-    entry: Entry, words: Sequence[str], environment: dict[str, str], log: Path | None
+    entry: Entry, words: Sequence[str], environment: dict[str, str], log: Path, shown: bool
 ) -> None:
     os.setsid()
     os.environ.update(environment)
-    if log is not None:
-        with log.open("ab") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+    if shown:
+        os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     sys.exit(entry(words))

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from castor.fleet.beat import BEAT, beat_of
 from castor.fleet.ledger import Ledger
@@ -23,7 +23,7 @@ from castor.fleet.team import Seat
 LOOK_S = 0.02  # between two looks at the processes
 GRACE_S = 120.0  # after SIGTERM, to save
 IN_VAIN = 6  # generations in a row that came no further, each begun later than the one before
-SLOW = 30  # times the median time between two signs of life, and a process hangs
+SLOW = 5  # times the median time between two signs of life, and a process hangs
 AGAIN = 128 + signal.SIGTERM  # the code of who was told to end, and saved: start me again
 WARM = 5  # signs of life before a process is known to train
 
@@ -35,6 +35,7 @@ class Limits(NamedTuple):
     least: float = 60.0  # after that, or SLOW times what is usual if that is more
 
 
+@runtime_checkable
 class Process(Protocol):
     """One that was started: `subprocess.Popen`, or what does the same."""
 
@@ -56,10 +57,16 @@ class Process(Protocol):
         ...
 
 
-def spawned(words: Sequence[str], environment: Mapping[str, str], log: Path | None) -> Process:
-    """Start a command; what it prints is added to `log` (None = goes where this process prints)."""
-    with open(log or os.devnull, "ab") as file:
-        into = None if log is None else file
+Start = Callable[[Sequence[str], Mapping[str, str], Path, bool], Process]
+
+
+def spawned(
+    words: Sequence[str], environment: Mapping[str, str], log: Path, shown: bool
+) -> Process:
+    """Start a command; what it prints goes where this process prints if it is `shown`, and is added
+    to `log` if not."""
+    with log.open("ab") as file:
+        into = None if shown else file
         return subprocess.Popen(
             words, env=environment, start_new_session=True, stdout=into, stderr=into
         )
@@ -77,7 +84,7 @@ class Supervisor:
     """Starts `command(seat)` for each of so many processes, and again whenever one of them ends.
 
     What processes but the first one print goes to `logs`. Each generation has a coordinator of its
-    own, with a port that was free.
+    own, at the `address` of the first one's host, with a port that was free.
     """
 
     def __init__(
@@ -89,10 +96,11 @@ class Supervisor:
         ledger: Ledger,
         limits: Limits,
         environment: Mapping[str, str],
-        start: Callable[[Sequence[str], Mapping[str, str], Path | None], Process] = spawned,
+        start: Start = spawned,
+        address: str = "127.0.0.1",
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._begin = start
+        self._begin, self._address = start, address
         self._command, self._processes, self._ledger = command, processes, ledger
         self._logs, self._limits, self._tell = logs, limits, tell
         self._environment = environment
@@ -138,7 +146,7 @@ class Supervisor:
 
     def _generation(self) -> Ended:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+            coordinator = f"{self._address}:{free.getsockname()[1]}"
         beats = [self._beats / str(process) for process in range(self._processes)]
         for beat in beats:
             beat.unlink(missing_ok=True)
@@ -169,7 +177,7 @@ class Supervisor:
     def _last(self, ended: Ended) -> str:
         """What a process printed last."""
         if ended.process == 0:
-            return "it says why above"
+            return f"it says why above, or in {self._log(0)}"
         lines = self._log(ended.process).read_text(errors="replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
@@ -177,10 +185,8 @@ class Supervisor:
         return self._logs / f"log_{process}.txt"
 
     def _start(self, seat: Seat, beat: Path) -> Process:
-        log = None if seat.process == 0 else self._log(seat.process)
-        if log is not None:
-            log.touch()
-        return self._begin(self._command(seat), {**self._environment, BEAT: str(beat)}, log)
+        environment, shown = {**self._environment, BEAT: str(beat)}, seat.process == 0
+        return self._begin(self._command(seat), environment, self._log(seat.process), shown)
 
     def _watched(self, watch: "_Watch") -> Ended:
         """Wait until one of the processes ends badly or hangs, or all have ended well."""

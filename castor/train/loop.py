@@ -30,7 +30,7 @@ from castor.models.layout import (
 from castor.train.course import Course
 from castor.train.curves import draw_curves
 from castor.train.interruption import stoppable
-from castor.train.job import Job, Report
+from castor.train.job import Job, Progress, Report
 from castor.train.memory import Kept, Memory, Nowhere, keeping
 from castor.train.meter import Meter, peak_of
 from castor.train.metrics import NOTHING, Log, Sums, Tally, shared
@@ -46,7 +46,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
     """Take all the steps of a job that its newest checkpoint, or what is kept in memory, has not
     taken."""
     run, out = job.run, job.out
-    peak = peak_of(run.precision, team)  # of this process alone, so before the mesh is in use
+    peak = peak_of(run, out, team)  # of this process alone, so before the mesh is in use
     with (
         stoppable() as asked,
         Ledger(out / ledger_of(team.process)) as ledger,
@@ -63,7 +63,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         meter = Meter(job, ledger, team, first=first, peak=peak)
         measure = _measure(job, team)
         if isinstance(run, FineTune) and run.eval_every and not first:
-            _note(log, job, 0, measure(state))
+            _note(log, job, 0, measure(state, partial(report, Progress(job.stage, 0, run.steps))))
         rows, held = rows_here(run.rows), None
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
@@ -74,7 +74,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
             held = metrics.held and metrics.held.sums
             memory.put(n, state, held)
             again = meter.add(metrics, batch)
-            report(meter.progress(n))
+            (alive := partial(report, meter.progress(n)))()
             ends = n == run.steps or team.ends(n, asked())
             if again is None and (ends or _is_due(run, n)):
                 again = meter.land()
@@ -89,14 +89,14 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
             loss = None
             if n == run.steps or (run.eval_every and n % run.eval_every == 0):
                 with meter.aside("evaluation"):
-                    loss = _note(log, job, n, measure(state))
+                    loss = _note(log, job, n, measure(state, alive))
             if ends or n % run.save_every == 0:
                 with meter.aside("checkpoint"):
-                    saver.save(job, n, loss, state)
+                    saver.save(job, n, loss, state, alive)
             if ends:
                 break
         with meter.aside("checkpoint"):
-            saver.wait()
+            saver.wait(partial(report, meter.progress(run.steps)))
         if team.first:
             draw_curves(out / METRICS, out / CURVES, title=run.name)
         memory.clear()
@@ -168,8 +168,8 @@ def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
     return held_out.loss
 
 
-def _measure(job: Job, team: Team) -> Callable[[TrainState], Sums]:
-    """A function that adds up the losses of all held-out batches."""
+def _measure(job: Job, team: Team) -> Callable[[TrainState, Callable[[], None]], Sums]:
+    """A function that adds up the losses of all held-out batches, with a sign of life at each."""
     rows = job.run.rows
     batches = cache(lambda: list(job.held_out(rows_here(rows))))
     frozen = shard(job.frozen)
@@ -179,9 +179,10 @@ def _measure(job: Job, team: Team) -> Callable[[TrainState], Sums]:
 
     program = lean(jax.jit(loss), compiled=partial(team.wait, "compiled"))
 
-    def measure(state: TrainState) -> Sums:
+    def measure(state: TrainState, alive: Callable[[], None]) -> Sums:
         sums = Sums()
         for batch in batches():
+            alive()
             found = program(job.used(state), shard_rows(batch, rows=rows), frozen)
             sums.add(found, job.told(batch))
         return shared(sums, team)

@@ -5,13 +5,16 @@ waits for the host; the meter keeps the numbers of one step in flight.
 """
 
 import math
+import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from castor.core.files import write_atomic
 from castor.fleet.ledger import Ledger
 from castor.fleet.team import Team
 from castor.models.layout import rows_here
@@ -20,6 +23,7 @@ from castor.train.flops import peak_flops
 from castor.train.job import Job, Progress
 from castor.train.metrics import Sums, Tally, shared
 from castor.train.objectives import Loss
+from castor.train.recipe import Run
 from castor.train.step import StepMetrics, TrainState
 
 PATIENCE = 50  # steps in a row whose gradient is not finite, before the run gives up
@@ -153,11 +157,18 @@ class Meter:
             )
 
 
-def peak_of(precision: str, team: Team) -> float:
+def peak_of(run: Run, out: Path, team: Team) -> float:
     """Operations per second of all devices of a run, if they are like those of its first process,
-    which alone measures them; the devices of a CPU share its cores."""
+    which alone measures them, once on each machine; the devices of a CPU share its cores."""
     if not team.first:
         return math.inf
-    devices = jax.local_devices()
+    devices, path = jax.local_devices(), out / ".peak"
     here = 1 if devices[0].platform == "cpu" else len(devices)
-    return peak_flops(precision) * here * team.processes
+    machine = f"{platform.node()} {devices[0].device_kind} {run.precision}"
+    with suppress(OSError, ValueError):
+        told, found = path.read_text().split("\n")
+        if told == machine:
+            return float(found) * here * team.processes
+    found = peak_flops(run.precision)
+    write_atomic(path, f"{machine}\n{found}".encode())
+    return found * here * team.processes

@@ -4,8 +4,10 @@ Invariant: `metrics.jsonl` tells one story. A run that resumes removes the lines
 it will take again.
 """
 
+import errno
 import json
 import math
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,14 +130,19 @@ def reconstruction_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]
 
 
 class Log:
-    """The JSONL file of a run, from a step on; only the first process of a run writes it."""
+    """The JSONL file of a run, from a step on; only the first process of a run writes it.
+
+    On a full disk, lines wait for the next one.
+    """
 
     def __init__(self, path: Path, *, start: int, team: Team) -> None:
         self._path = path if team.first else None
+        self._waiting: list[dict[str, Any]] = []
         self.back(start)
 
     def back(self, step: int) -> None:
         """Forget what comes after a step: it will be taken again."""
+        self._waiting = [line for line in self._waiting if line["step"] <= step]
         if self._path is not None:
             before = [line for line in read(self._path) if line["step"] <= step]
             lines = "".join(json.dumps(line) + "\n" for line in before)
@@ -143,9 +150,18 @@ class Log:
 
     def add(self, record: dict[str, Any]) -> None:
         """One line more; numbers have six digits, and what is not finite is null."""
-        if self._path is not None:
+        if self._path is None:
+            return
+        self._waiting.append(_short(record))
+        size = self._path.stat().st_size
+        try:
             with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(_short(record)) + "\n")
+                stream.write("".join(json.dumps(line) + "\n" for line in self._waiting))
+            self._waiting = []
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            os.truncate(self._path, size)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

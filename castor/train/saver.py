@@ -4,7 +4,8 @@ Invariant: what is written is the state after the step that it is named by, what
 meanwhile; a run that ends has written all of them.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from castor.checkpoint import STATE, AnyCheckpoint, Keep, prune, save
@@ -13,6 +14,13 @@ from castor.fleet.team import Team
 from castor.models.layout import copied, whole
 from castor.train.job import Job
 from castor.train.step import TrainState
+
+Alive = Callable[[], None]
+SIGN_S = 1.0  # between two signs of life
+
+
+def none() -> None:
+    """No sign of life: nobody waits for one."""
 
 
 class Saver:
@@ -23,14 +31,16 @@ class Saver:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
-    def save(self, job: Job, n: int, loss: float | None, state: TrainState) -> None:
+    def save(
+        self, job: Job, n: int, loss: float | None, state: TrainState, alive: Alive = none
+    ) -> None:
         """Write the state after step n, with its loss on held-out data if that was measured; only
-        its copying is waited for.
+        its copying is waited for, and the checkpoint before.
 
         Raises:
             OSError: the checkpoint before could not be written.
         """
-        self.wait()
+        self.wait(alive)
         own = copied(state)
         used = job.used(own) if self._team.processes == 1 else whole(job.used(state))
         checkpoint = job.checkpoint(used, n, loss)
@@ -41,13 +51,15 @@ class Saver:
         if self._writing is not None and self._writing.done():
             self.wait()
 
-    def wait(self) -> None:
-        """Go on when all is written.
+    def wait(self, alive: Alive = none) -> None:
+        """Go on when all is written; meanwhile `alive` is called again and again.
 
         Raises:
             OSError: it cannot be; what was there before is untouched.
         """
         if self._writing is not None:
+            while not wait([self._writing], timeout=SIGN_S).done:
+                alive()
             self._writing.result()
             self._writing = None
 

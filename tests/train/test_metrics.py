@@ -1,8 +1,11 @@
 """What a log line says: counted by hand on a small batch."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +110,38 @@ def test_a_resumed_log_forgets_the_steps_that_come_again(tmp_path: Path) -> None
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl") == []
+
+
+def test_on_a_full_disk_lines_wait_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "log", start=0, team=Team())
+    log.add({"step": 1})
+    whole = Path.open
+
+    def full(path: Path, *given: Any, **more: Any) -> Any:
+        with whole(path, "a") as stream:
+            stream.write('{"st')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    log.add({"step": 2})
+    log.add({"step": 3})
+    monkeypatch.undo()
+    assert [line["step"] for line in read(tmp_path / "log")] == [1]
+    log.back(2)
+    log.add({"step": 3, "again": True})
+    assert read(tmp_path / "log") == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
+
+
+def test_a_log_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "log", start=0, team=Team())
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(OSError, match="error"):
+        log.add({"step": 1})

@@ -168,6 +168,7 @@ def test_the_list_is_a_drawer_on_small_windows(page: Page) -> None:
     assert page.run(f"{FOCUSED}.getAttribute('aria-label')") == "Open sidebar"
 
 
+@pytest.mark.alone
 def test_the_page_can_be_used_within_half_a_second(page: Page) -> None:
     times: list[float] = []
     for _ in range(5):  # the machine may be busy: the best of five counts

@@ -136,6 +136,7 @@ def test_nothing_of_an_answer_runs_or_loads(page: Page, url: str) -> None:
     assert asked and all(address.startswith((url, "data:", "blob:")) for address in asked)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "text",
     ["[" * 3000, "*a " * 3000, "`" * 3001, "> " * 500 + "x", "- " * 400, "$" * 3001, "|" * 3000],

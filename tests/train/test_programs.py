@@ -1,0 +1,97 @@
+"""A program of a mesh of CPUs is read back as it was, unless that would be another one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jax.stages import Lowered
+
+from castor.models.layout import in_use, mesh_of
+from castor.train.programs import compiled
+
+SIZES = {"replica": 2, "fsdp": 4}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path / "mesh"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def lowered(factor: float, *, loops: bool = False) -> Lowered:
+    """A program that exchanges something, within a loop or not."""
+    place = NamedSharding(jax.sharding.get_mesh(), P("fsdp"))
+
+    def once(x: jax.Array) -> jax.Array:
+        shared = jax.lax.with_sharding_constraint(x, P())
+        return jax.lax.with_sharding_constraint(shared @ shared * factor, P("fsdp"))
+
+    def run(x: jax.Array) -> jax.Array:
+        if not loops:
+            return once(x)
+        return jax.lax.scan(lambda x, _: (once(x), None), x, None, length=3)[0]
+
+    return jax.jit(run).lower(jax.ShapeDtypeStruct((8, 8), jnp.float32, sharding=place))
+
+
+def given() -> jax.Array:
+    place = NamedSharding(jax.sharding.get_mesh(), P("fsdp"))
+    return jax.device_put(np.arange(64, dtype=np.float32).reshape(8, 8), place)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, nothing may be compiled."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was compiled")
+
+    monkeypatch.setattr(Lowered, "compile", never)
+
+
+def test_it_is_compiled_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_use(mesh_of(SIZES)):
+        first = compiled(lowered(2.0))(given())
+        refuse(monkeypatch)
+        again = compiled(lowered(2.0))(given())
+        assert first.sharding == again.sharding
+        np.testing.assert_array_equal(np.asarray(first), np.asarray(again))
+        with pytest.raises(AssertionError, match="it was compiled"):
+            compiled(lowered(3.0))
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_one_that_is_damaged_is_compiled_again(folder: Path) -> None:
+    with in_use(mesh_of(SIZES)):
+        first = compiled(lowered(2.0))(given())
+        (kept,) = folder.iterdir()
+        whole = kept.read_bytes()
+        for damaged in (b"", whole[: len(whole) // 2], bytes(len(whole))):
+            kept.write_bytes(damaged)
+            again = compiled(lowered(2.0))(given())
+            np.testing.assert_array_equal(np.asarray(first), np.asarray(again))
+            assert len(kept.read_bytes()) == len(whole)
+
+
+def test_one_that_exchanges_within_a_loop_is_not_kept(folder: Path) -> None:
+    with in_use(mesh_of(SIZES)):
+        compiled(lowered(2.0, loops=True))
+    assert not folder.exists()
+
+
+def test_without_a_mesh_it_is_left_to_jax(folder: Path) -> None:
+    compiled(jax.jit(lambda x: x + 1).lower(jnp.float32(1)))
+    assert not folder.exists()
+
+
+def test_with_no_folder_nothing_is_kept(folder: Path) -> None:
+    jax.config.update("jax_compilation_cache_dir", None)
+    with in_use(mesh_of(SIZES)):
+        compiled(lowered(2.0))(given())
+    assert not folder.exists()
