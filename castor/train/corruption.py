@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Int32, UInt32
 
 from castor.fleet.ledger import Ledger
-from castor.models.layout import AXES, by_device, mesh_in_use, shardings
+from castor.models.layout import AXES, by_device, everywhere, mesh_in_use, shardings
 
 if TYPE_CHECKING:
     from castor.train.step import StepMetrics
@@ -55,6 +55,16 @@ def unknown() -> Sums:
 def weighed(weights: Any) -> Sums:
     """The sum of the bits of the weights on each device."""
     return summed(weights, jnp.array(NONE, jnp.int32))[1]
+
+
+def known(weights: Any) -> Sums | None:
+    """The same, taken now, where the mesh in use has replicas that can be compared."""
+    return _everywhere_weighed(weights) if compares() else None
+
+
+@jax.jit
+def _everywhere_weighed(weights: Any) -> Sums:
+    return everywhere(weighed(weights))
 
 
 def compares() -> bool:

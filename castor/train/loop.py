@@ -27,6 +27,7 @@ from castor.models.layout import (
     shard,
     shard_rows,
 )
+from castor.train.corruption import known
 from castor.train.course import Course
 from castor.train.curves import draw_curves
 from castor.train.interruption import stoppable
@@ -64,7 +65,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         measure = _measure(job, team)
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state, partial(report, Progress(job.stage, 0, run.steps))))
-        rows, held = rows_here(run.rows), None
+        rows, held = rows_here(run.rows), known(state.model)
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()
@@ -80,7 +81,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
                 again = meter.land()
             if again is not None:
                 if spoilt := meter.spoilt:
-                    state, held = memory.instead(state, spoilt), None
+                    state, held = memory.instead(state, spoilt)
                     again = _back(int(state.step), meter, log) + 1
                 course.back(again)
                 continue

@@ -30,7 +30,7 @@ from castor.fleet.shelf import Shelf
 from castor.fleet.team import Team
 from castor.models.layout import settled
 from castor.models.stored import named
-from castor.train.corruption import NONE, Fault, Sums, weighed
+from castor.train.corruption import NONE, Fault, Sums, known, weighed
 from castor.train.faults import injected
 from castor.train.job import Job
 from castor.train.recipe import name_of
@@ -101,8 +101,8 @@ class Memory:
                 self._kept.tell(trouble)
         self._team.wait("whole")
 
-    def instead(self, state: TrainState, spoilt: list[int]) -> TrainState:
-        """The newest state that is held, for one whose weights changed by themselves.
+    def instead(self, state: TrainState, spoilt: list[int]) -> tuple[TrainState, Sums | None]:
+        """The newest state that is held, for one whose weights changed, and its weights' sums.
 
         Raises:
             ValueError: none is.
@@ -111,7 +111,7 @@ class Memory:
         found = self.newest(state, after=0)
         if found is None:
             raise ValueError(_changed(spoilt, "nothing is held in memory either"))
-        return found
+        return found, known(found.model)
 
     def fault(self, state: TrainState) -> Fault:
         """What a drill has asked this process to do wrong in its next step."""
@@ -361,7 +361,7 @@ class Nowhere:
         """None."""
         return NONE
 
-    def instead(self, state: TrainState, spoilt: list[int]) -> TrainState:
+    def instead(self, state: TrainState, spoilt: list[int]) -> tuple[TrainState, Sums | None]:
         """There is none.
 
         Raises:

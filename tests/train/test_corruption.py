@@ -15,6 +15,7 @@ from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, mesh_of
 from castor.train import loop, meter
 from castor.train.corruption import NONE, Doubts, Fault, Held, agree, compares, summed, unlike
+from castor.train.faults import turn
 from castor.train.objectives import Loss
 from castor.train.optim import AdamW
 from castor.train.run import train
@@ -139,6 +140,26 @@ def test_replicas_that_never_agree_end_the_run_and_are_named(
 ) -> None:
     faulty(monkeypatch, lambda call: Fault(3, 1, 7))
     with pytest.raises(ValueError, match=r"3 times the replicas .* step 1: .* devices \[3, 7\]"):
+        ran(tmp_path)
+
+
+def test_a_weight_that_changes_before_the_first_step_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the step is compiled, of a run that has just come back."""
+
+    def made(*given: Any, **settings: Any) -> Any:
+        step = make_step(*given, **settings)
+
+        def call(state: Any, batch: Any, **more: Any) -> Any:
+            turn(state.model, 5, 9, 20)
+            return step(state, batch, **more)
+
+        return call
+
+    monkeypatch.setattr(loop, "make_step", made)
+    monkeypatch.setattr(meter, "peak_flops", lambda precision: 1e12)
+    with pytest.raises(ValueError, match=r"the weights on the devices \[5\] changed by themselves"):
         ran(tmp_path)
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.stages import Compiled, Lowered
 
 from castor.checkpoint import load
 from castor.core.batch import Batch
 from castor.models.decoder import init
 from castor.models.layout import in_use, mesh_of, shard, shard_rows
 from castor.models.sizes import TINY
-from castor.train import meter
+from castor.train import meter, step
 from castor.train.metrics import read
 from castor.train.objectives import next_token
 from castor.train.optim import AdamW
@@ -79,6 +80,23 @@ def test_the_same_mesh_gives_the_same_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sizes", [{"fsdp": 4, "tensor": 2}, {"replica": 2, "fsdp": 4}], ids=str)
+def test_a_step_is_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int]
+) -> None:
+    """What a step gives back lies where it was taken from, and is said to."""
+    made: list[str] = []
+
+    def counted(lowered: Lowered) -> Compiled:
+        made.append(lowered.as_text().split("@jit_")[1].split(" ")[0])
+        return lowered.compile()
+
+    monkeypatch.setattr(step, "compiled_once", counted)
+    ran(tmp_path, sizes, 3)
+    assert made.count("step") == 1
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_mesh(tmp_path: Path) -> None:
     ran(tmp_path, {"fsdp": 4, "tensor": 2}, 2)
     (tmp_path / "recipe.json").unlink()
@@ -102,11 +120,11 @@ def test_rows_of_32768_tokens_are_learned_from_with_their_columns_shared_out() -
     ones, places = np.ones_like(tokens), np.arange(length, dtype=np.int32)[None]
     weights, none = np.ones(tokens.shape, np.float32), np.zeros_like(tokens)
     batch = Batch(tokens, np.roll(tokens, -1), weights, ones, places, none, none, {})
-    step = jax.value_and_grad(lambda m, b: next_token(m, b, config=config).nats)
+    slope_of = jax.value_and_grad(lambda m, b: next_token(m, b, config=config).nats)
     model = init(config, jax.random.key(0))
-    nats, slope = jax.jit(step)(model, batch)
+    nats, slope = jax.jit(slope_of)(model, batch)
     with in_use(mesh_of({"sequence": 8})):
-        apart = jax.jit(step)(shard(model), shard_rows(batch))
+        apart = jax.jit(slope_of)(shard(model), shard_rows(batch))
     np.testing.assert_allclose(apart[0], nats, rtol=1e-5)
     for one, other in zip(jax.tree.leaves(apart[1]), jax.tree.leaves(slope), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max(initial=0))
