@@ -23,9 +23,10 @@ First the recipe `drill` is trained undisturbed, in one process; then again in s
 `castor launch`, while faults befall them as a schedule says. The verdict: whether no step is
 missing, the weights at the end are the same to the last bit, and what it cost. Exit code 1 if not.
 
-All kinds but `memory` are drilled unless --kinds names some. `disk` needs the right to mount a
-small file system for the run, and `network` that to make hosts with addresses of their own: each is
-left out, and named, without it."""
+Of the kinds, `memory` and `device` are drilled only if --kinds names them: one loses what is not
+saved, the other ends on another mesh, with other bits. `disk` needs the right to mount a small file
+system for the run, and `network` that to make hosts with addresses of their own: each is left out,
+and named, without it."""
 PROCESSES, EVERY_S, HANG_S, ROOM = 4, 60, 6, 256
 MESH = {"replica": 2, "fsdp": 4}
 
@@ -122,7 +123,7 @@ def _disturbed(
         name = out / ".run"
         if not name.exists():
             return []
-        places = range(arguments.processes)
+        places = range(len(supervisor.running))
         return [place_of(Kept().folder, name.read_text(), process) for process in places]
 
     with Ledger(out / LEDGER) as ledger:

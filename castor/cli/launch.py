@@ -25,6 +25,9 @@ in memory, its own and that of the process before it. When a process ends or han
 again and go on from there, or from the last checkpoint where that is newer. SIGTERM and Ctrl-C let
 them save first; the exit code of SIGTERM, 143, means: start me again.
 
+On a mesh with replicas, a device that turns bits is found. When it has done so three times in a
+thousand steps, the run goes on without the replica that it is part of.
+
 What process 1 and the others print is in RUN/log_1.txt and so on, and what libraries say in the
 first one in RUN/log_0.txt. What befell the run is in RUN/ledger.jsonl; `castor goodput RUN` tells
 it."""
@@ -91,6 +94,22 @@ def supervised(
     from castor.fleet.forked import forked
     from castor.fleet.supervise import Limits, Supervisor
 
+    def say(text: str) -> None:
+        aside.print(f"castor: {text}", markup=False)
+
+    def fewer() -> int | None:
+        from castor.fleet.quarantine import named, without
+        from castor.models.layout import told
+
+        nonlocal train, processes
+        devices = named(out)
+        if not devices:
+            return None
+        processes, left = without(parsed(train).mesh, processes, devices)
+        train = [*train, "--mesh", told(left)]  # the last one counts
+        say(f"going on without the devices {devices}, on the mesh {told(left)}")
+        return processes
+
     return Supervisor(
         lambda seat: command(train, seat),
         processes,
@@ -100,17 +119,25 @@ def supervised(
         environment=os.environ,
         start=forked(partial(_trained, network), IMPORTS),
         address="127.0.0.1" if network is None else network.address(0),
-        tell=lambda text: aside.print(f"castor: {text}", markup=False),
+        fewer=fewer,
+        tell=say,
     )
 
 
 def _trained(network: "Network | None", words: Sequence[str]) -> int:
-    from castor.cli import main, parser
+    from castor.cli import main
     from castor.fleet.team import seat
 
     if network is not None:
-        network.enter(seat(parser().parse_args(words).hosts).process)
+        network.enter(seat(parsed(words[1:]).hosts).process)
     return main(words)
+
+
+def parsed(train: Sequence[str]) -> argparse.Namespace:
+    """The flags of `castor train` as it understands them."""
+    from castor.cli import parser
+
+    return parser().parse_args(["train", *train])
 
 
 def folder_of(train: list[str]) -> Path:
@@ -119,10 +146,9 @@ def folder_of(train: list[str]) -> Path:
     Raises:
         ValueError: a mesh is wanting, or a flag is there that is given to each process.
     """
-    from castor.cli import parser
     from castor.cli.train import out_of
 
-    told = parser().parse_args(["train", *train])
+    told = parsed(train)
     if told.mesh is None:
         raise ValueError("several processes share a run out over a mesh: give --mesh, as in fsdp=8")
     if told.hosts is not None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
     where = {"data": data, "out": out, "mesh": mesh, "kept": kept}
     first, beat = Team().first, Path(os.environ.get(BEAT, os.devnull))
-    with _together(beat, debug=arguments.debug):
+    with _together(out, beat, debug=arguments.debug):
         if not first:
             train(recipe, report=beating(beat), **where)
             return
@@ -128,13 +129,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _together(beat: Path, *, debug: bool) -> Iterator[None]:
+def _together(out: Path, beat: Path, *, debug: bool) -> Iterator[None]:
     """End at once when the block fails in one of several processes, which the others wait for, and
     go apart when it has ended in all of them."""
     import jax
 
     from castor.cli import sentence
+    from castor.fleet.quarantine import name
     from castor.fleet.team import Team
+    from castor.train.corruption import Faulty
 
     several = Team().processes > 1
     try:
@@ -142,6 +145,8 @@ def _together(beat: Path, *, debug: bool) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError) as error:
         if not several:
             raise
+        if isinstance(error, Faulty):
+            name(out, error.devices)
         if debug:
             traceback.print_exc()
         print(f"castor: {sentence(error)}", file=sys.stderr, flush=True)
@@ -163,7 +168,16 @@ def asked(arguments: argparse.Namespace) -> tuple["AnyRecipe", Path]:
 
 
 def out_of(arguments: argparse.Namespace) -> Path:
-    """The run's folder."""
+    """The run's folder.
+
+    Raises:
+        ValueError: it is named by the address of a bucket.
+    """
+    if arguments.out is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(arguments.out)):
+        raise ValueError(
+            f"--out {str(arguments.out).replace(':/', '://', 1)} is the address of a bucket, and a "
+            "run is kept in a folder: mount the bucket (gcsfuse, s3fs), and name a folder there"
+        )
     return arguments.out or Path("runs") / asked(arguments)[0].name.replace("/", "_")
 
 

@@ -35,8 +35,10 @@ KINDS = {
     "disk": "the disk is full for some time",
     "network": "a host is cut off from the others for some time",
     "memory": "all processes and all that is in memory are gone: only checkpoints are left",
+    "device": "a device turns a bit of its gradient again and again",
 }
-USUAL = tuple(kind for kind in KINDS if kind != "memory")  # which no step survives since it saved
+UNUSUAL = ("memory", "device")  # steps since the last save are lost; another mesh, so other bits
+USUAL = tuple(kind for kind in KINDS if kind not in UNUSUAL)
 STOP_S, FULL_S, CUT_S = 60.0, 20.0, 10.0
 SOME = 8  # steps that are taken before the first fault
 
@@ -112,8 +114,9 @@ class Drill:
         for fault in self._plan:
             if self._over.wait(fault.after_s) or not self._ready():
                 return
-            self._ledger.happened("fault", what=fault.kind, process=fault.process)
-            getattr(self, f"_{fault.kind}")(fault.process)
+            process = fault.process % len(self._running())
+            self._ledger.happened("fault", what=fault.kind, process=process)
+            getattr(self, f"_{fault.kind}")(process)
             self.done.append(fault)
 
     def _ready(self) -> bool:
@@ -148,6 +151,12 @@ class Drill:
 
     def _gradient(self, process: int) -> None:
         self._ask(FLIP, process)
+
+    def _device(self, process: int) -> None:
+        processes = len(self._running())
+        while len(self._running()) == processes and not self._over.wait(1.0):
+            if all(self._running()):
+                self._gradient(process)
 
     def _weight(self, process: int) -> None:
         self._ask(WEIGHT, process)

@@ -84,7 +84,8 @@ class Supervisor:
     """Starts `command(seat)` for each of so many processes, and again whenever one of them ends.
 
     What processes but the first one print goes to `logs`. Each generation has a coordinator of its
-    own, at the `address` of the first one's host, with a port that was free.
+    own, at the `address` of the first one's host, with a port that was free. `fewer` says before a
+    next one of how many processes it is from now on, if some are left out.
     """
 
     def __init__(
@@ -98,9 +99,10 @@ class Supervisor:
         environment: Mapping[str, str],
         start: Start = spawned,
         address: str = "127.0.0.1",
+        fewer: Callable[[], int | None] = lambda: None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._begin, self._address = start, address
+        self._begin, self._address, self._fewer = start, address, fewer
         self._command, self._processes, self._ledger = command, processes, ledger
         self._logs, self._limits, self._tell = logs, limits, tell
         self._environment = environment
@@ -129,6 +131,7 @@ class Supervisor:
                 if self._asked is not None:
                     return 128 + self._asked
                 self._ledger.happened("detected", what=ended.what, process=ended.process)
+                self._processes = self._fewer() or self._processes
                 self._tell(f"{ended.what}; starting all {self._processes} again")
                 if self._vain:
                     time.sleep(2.0**self._vain)  # a full disk, or data that cannot be reached

@@ -6,6 +6,7 @@ may happen beside a training step, and from any thread that has words of its own
 
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from jax._src import distributed  # JAX has no public name for its coordinator's
 
 SEAT = re.compile(r"(\d+)/(\d+)@(.+:\d+)")
 HEARTBEAT_S = 60  # of silence, and the coordinator gives a process up
+APART_S = 10.0  # between the clocks of two hosts
 LIMIT_S = 600.0  # for which one process waits for the others
 
 
@@ -162,6 +164,21 @@ class Team:
         """
         key = f"castor/{what}/now/{process}"
         return self._client.blocking_key_value_get(key, round(1000 * limit_s))
+
+    def refuse_clocks(self) -> None:
+        """Say whose clock is another than the others': what befalls a run is told by their times.
+
+        Raises:
+            ValueError: two are more than `APART_S` apart.
+        """
+        self.wait("clocks")
+        told = [float(text) for text in self.everyones("clock", repr(time.time()))]
+        slow, fast = told.index(min(told)), told.index(max(told))
+        if told[fast] - told[slow] > APART_S:
+            raise ValueError(
+                f"the clock of host {fast} is {told[fast] - told[slow]:,.0f} s before that of host "
+                f"{slow}: {APART_S:g} s are allowed; set them by NTP (timedatectl set-ntp true)"
+            )
 
     def ends(self, n: int, asked: bool) -> bool:
         """Whether the run ends after step n, as any of the processes was asked to make it.

@@ -7,6 +7,7 @@ the step again. What the second time is another sum belongs to the device that w
 A device that computed its own share of a sum wrong, before it was added up, is not seen so.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from castor.train.step import StepMetrics
 
 TRIES = 3  # of one step
+STRIKES, WITHIN = 3, 1000  # a device that was wrong so often in so many steps is taken out
 Sums = UInt32[Array | np.ndarray, "replica fsdp expert tensor sequence"]
 
 
@@ -114,12 +116,24 @@ def unlike(first: Sums, again: Sums) -> list[int]:
     return np.flatnonzero(np.asarray(first) != np.asarray(again)).tolist()
 
 
+class Faulty(RuntimeError):
+    """Devices that were wrong again and again."""
+
+    def __init__(self, devices: list[int]) -> None:
+        super().__init__(
+            f"the devices {devices} were wrong {STRIKES} times in {WITHIN} steps: go on without "
+            "them, on a mesh with fewer replicas, and have that hardware looked at"
+        )
+        self.devices = devices  # by their places in the mesh
+
+
 class Doubts:
     """Steps whose gradient the replicas did not agree about, until they do."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._seen: list[Sums] = []
+        self._wrong: list[tuple[int, int]] = []  # step and device
         self.spoilt: list[int] = []  # devices whose weights have changed by themselves
 
     def about(self, number: int, metrics: "StepMetrics") -> bool:
@@ -128,12 +142,13 @@ class Doubts:
 
         Raises:
             ValueError: the replicas did not agree `TRIES` times.
+            Faulty: a device was wrong `STRIKES` times.
         """
         if metrics.taken is None or metrics.sums is None or metrics.held is None:
             return False
         if np.any(metrics.held.odd):
             self.spoilt = np.flatnonzero(metrics.held.odd).tolist()
-            self._ledger.happened("detected", what="weights", step=number, devices=self.spoilt)
+            self._named("weights", number, self.spoilt)
             return True
         sums = np.asarray(metrics.sums)
         if not metrics.taken:
@@ -146,11 +161,18 @@ class Doubts:
                 )
             return True
         for before in self._seen:
-            self._ledger.happened(
-                "detected", what="gradient", step=number, devices=unlike(before, sums)
-            )
+            self._named("gradient", number, unlike(before, sums))
         self._seen = []
         return False
+
+    def _named(self, what: str, number: int, devices: list[int]) -> None:
+        self._ledger.happened("detected", what=what, step=number, devices=devices)
+        lately = [wrong for wrong in self._wrong if wrong[0] > number - WITHIN]
+        self._wrong = lately + [(number, device) for device in devices]
+        strikes = Counter(device for _, device in self._wrong)
+        if faulty := sorted(device for device, often in strikes.items() if often >= STRIKES):
+            self._ledger.happened("detected", what="device", step=number, devices=faulty)
+            raise Faulty(faulty)
 
 
 def _differing(sums: Sums) -> list[int]:

@@ -68,6 +68,7 @@ class Meter:
         Raises:
             ValueError: no step of the last `PATIENCE` had a finite gradient, or the replicas of a
                 mesh never agreed about one.
+            Faulty: a device of a mesh with replicas is wrong again and again.
         """
         if (again := self.land()) is not None:
             return again

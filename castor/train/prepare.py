@@ -35,7 +35,8 @@ def vocabulary(recipe: Recipe, *, data: Path, out: Path, codes: int) -> Vocab:
     """The run's vocabulary, learned now if it is not there yet.
 
     Raises:
-        ValueError: the one named by the recipe cannot be read, or the texts are too few.
+        ValueError: the one named by the recipe cannot be read, or the texts are too few, or the run
+            has a checkpoint that was trained with another.
     """
     path = out / VOCAB
     if not path.exists():
@@ -46,7 +47,15 @@ def vocabulary(recipe: Recipe, *, data: Path, out: Path, codes: int) -> Vocab:
             found = stored(recipe.vocab.path)
             folder = newest(found) if found.is_dir() else None
             Vocab.load(folder / VOCAB if folder else found, codes=codes).save(path)
-    return Vocab.load(path, codes=codes)
+    vocab, last = Vocab.load(path, codes=codes), newest(out)
+    if last is not None and (last / VOCAB).exists():
+        before = Vocab.load(last / VOCAB, codes=codes)
+        if before.digest != vocab.digest:
+            raise ValueError(
+                f"{path} is another vocabulary ({vocab.digest}) than that of {last} "
+                f"({before.digest}): copy {last / VOCAB} there, or name another folder"
+            )
+    return vocab
 
 
 def texts(mixture: Mixture, data: Path, *, most: int, seed: int) -> Iterator[str]:

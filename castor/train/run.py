@@ -59,7 +59,7 @@ def train(
     Raises:
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
             data is missing or does not fit; or the mesh does not divide rows, their length or the
-            model's heads.
+            model's heads; or the clocks of its hosts disagree.
     """
     if mesh is not None:
         fits(recipe, mesh.shape)
@@ -69,6 +69,7 @@ def train(
         if team.first:
             _settle(recipe, out)
         team.wait("settled")
+        team.refuse_clocks()
         done = place(out, recipe.steps)
         if not done.exists():
             where = {"data": data, "out": out, "report": report, "mesh": mesh, "kept": kept}

@@ -49,6 +49,14 @@ def test_train_changes_the_recipe_and_names_what_it_wrote(
     assert f"castor chat --model {tmp_path}" in shown
 
 
+def test_the_address_of_a_bucket_is_no_folder(
+    trained: list[Recipe | CodecRecipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "demo", "--out", "gs://models/demo"]) == 1
+    assert "--out gs://models/demo is the address of a bucket" in capsys.readouterr().err
+    assert not trained and not Path("gs:").exists()
+
+
 def test_a_run_notes_the_machine_that_took_its_steps_and_no_other(
     trained: list[Recipe | CodecRecipe], untrained: Path, tmp_path: Path
 ) -> None:

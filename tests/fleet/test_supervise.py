@@ -42,9 +42,11 @@ if what == "long":
 """
 
 
-def supervisor(out: Path, what: str, ledger: Ledger, told: list[str]) -> Supervisor:
+def supervisor(
+    out: Path, what: str, ledger: Ledger, told: list[str], fewer: int | None = None
+) -> Supervisor:
     def command(seat: Seat) -> list[str]:
-        assert seat.processes == 2 and seat.coordinator.startswith("127.0.0.1:")
+        assert seat.processes in (2, fewer) and seat.coordinator.startswith("127.0.0.1:")
         return [sys.executable, "-c", WORKER, str(out), str(seat.process), what]
 
     return Supervisor(
@@ -54,6 +56,7 @@ def supervisor(out: Path, what: str, ledger: Ledger, told: list[str]) -> Supervi
         ledger=ledger,
         limits=Limits(begin=30.0, least=1.0),
         environment=os.environ,
+        fewer=lambda: fewer,
         tell=told.append,
     )
 
@@ -82,6 +85,14 @@ def test_when_one_is_killed_all_are_started_again(tmp_path: Path) -> None:
     assert code == 0 and lives(tmp_path) == [2, 2]
     assert seen == ["process 1 was killed by SIGKILL"]
     assert told == ["process 1 was killed by SIGKILL; starting all 2 again"]
+
+
+def test_some_may_be_left_out_when_they_are_started_again(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Ledger(tmp_path / LEDGER) as ledger:
+        assert supervisor(tmp_path, "kill", ledger, told, fewer=1).run() == 0
+    assert lives(tmp_path) == [2, 1]
+    assert told == ["process 1 was killed by SIGKILL; starting all 1 again"]
 
 
 def test_one_that_hangs_is_ended(tmp_path: Path) -> None:

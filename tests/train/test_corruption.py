@@ -14,7 +14,18 @@ import pytest
 from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, mesh_of
 from castor.train import loop, meter
-from castor.train.corruption import NONE, Doubts, Fault, Held, agree, compares, summed, unlike
+from castor.train.corruption import (
+    NONE,
+    WITHIN,
+    Doubts,
+    Fault,
+    Faulty,
+    Held,
+    agree,
+    compares,
+    summed,
+    unlike,
+)
 from castor.train.faults import turn
 from castor.train.objectives import Loss
 from castor.train.optim import AdamW
@@ -172,6 +183,24 @@ def test_of_three_replicas_the_odd_one_is_named(tmp_path: Path) -> None:
         assert doubts.about(4, spoilt) and doubts.about(4, spoilt)
         with pytest.raises(ValueError, match=r"step 4: .* of the devices \[5\]"):
             doubts.about(4, spoilt)
+
+
+def test_a_device_that_is_wrong_again_and_again_is_to_be_left_out(tmp_path: Path) -> None:
+    right = np.zeros((2, 4, 1, 1, 1), np.uint32)
+    wrong = right.copy()
+    wrong[1, 2] = 9
+    with Ledger(tmp_path / LEDGER) as ledger:
+        doubts = Doubts(ledger)
+        for number in (1, WITHIN + 1, WITHIN + 2, WITHIN + 3):  # the first is too long ago
+            assert doubts.about(number, metrics(taken=False, sums=wrong))
+            if number == WITHIN + 3:
+                break
+            assert not doubts.about(number, metrics(taken=True, sums=right))
+        with pytest.raises(Faulty, match=r"the devices \[6\] were wrong 3 times") as found:
+            doubts.about(WITHIN + 3, metrics(taken=True, sums=right))
+    assert found.value.devices == [6]
+    lines = [json.loads(line) for line in (tmp_path / LEDGER).read_text().splitlines()]
+    assert lines[-1]["what"] == "device" and lines[-1]["devices"] == [6]
 
 
 def metrics(*, taken: bool, sums: np.ndarray) -> StepMetrics:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.checkpoint import CodecCheckpoint
+from castor.checkpoint import HEAD, VOCAB, CodecCheckpoint
 from castor.data.augment import Augment
 from castor.data.mixture import Mixture, Part
 from castor.data.playground import Playground
@@ -42,6 +42,20 @@ def test_a_stored_vocabulary_is_taken_over(tmp_path: Path) -> None:
     lost = replace(TEXT, vocab=StoredVocab(str(tmp_path / "lost.model")))
     with pytest.raises(FileNotFoundError):
         vocabulary(lost, data=NOWHERE, out=tmp_path / "new", codes=0)
+
+
+def test_a_run_goes_on_with_no_other_vocabulary_than_it_began_with(tmp_path: Path) -> None:
+    began = vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0)
+    saved = tmp_path / "step_000004"
+    saved.mkdir()
+    (saved / HEAD).write_text("{}")
+    began.save(saved / VOCAB)
+    assert vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0).digest == began.digest
+    other = learn(["the cat sat on the mat " * 20], size=336, codes=0)
+    other.save(tmp_path / VOCAB)
+    told = rf"vocab.model is another vocabulary \({other.digest}\) than that of .*step_000004"
+    with pytest.raises(ValueError, match=told):
+        vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0)
 
 
 def test_a_source_gives_text_by_its_share() -> None:
