@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,10 +124,13 @@ def supervised(
     )
 
 
-def _trained(network: "Network | None", words: Sequence[str]) -> int:
+def _trained(
+    network: "Network | None", words: Sequence[str], environment: Mapping[str, str]
+) -> int:
     from castor.cli import main
     from castor.fleet.team import seat
 
+    os.environ.update(environment)
     if network is not None:
         network.enter(seat(parsed(words[1:]).hosts).process)
     return main(words)

@@ -1,6 +1,7 @@
 """`castor train`: a recipe, from files to weights, resuming by itself."""
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -212,8 +213,11 @@ def _mesh(sizes: dict[str, int] | None, hosts: str | None) -> "Mesh | None":
             f"is of {devices}: share the run out over all of them"
         )
     if jax.default_backend() == "cpu":
-        # A program that is read back exchanges in no order: devices wait for each other for ever.
+        # What JAX reads back exchanges in no order: castor.train.programs keeps programs instead.
         jax.config.update("jax_enable_compilation_cache", False)
+        if kept := jax.config.jax_compilation_cache_dir:
+            flags = hashlib.sha256(os.environ["XLA_FLAGS"].encode()).hexdigest()[:12]
+            jax.config.update("jax_compilation_cache_dir", str(Path(kept) / flags))
     return mesh_of(sizes)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 LOOK_S = 0.005  # between two looks at a process
 
-Entry = Callable[[Sequence[str]], int]  # words to an exit code; something that can be pickled
+Entry = Callable[[Sequence[str], Mapping[str, str]], int]  # words and environment to an exit code
 
 
 class Forked:
@@ -45,9 +45,12 @@ class Forked:
 def forked(
     entry: Entry, imports: Sequence[str]
 ) -> Callable[[Sequence[str], Mapping[str, str], Path, bool], Forked]:
-    """A function that starts `entry` with words, an environment, a file that is added to with what
-    it prints, and whether it is `shown`: then what Python prints goes where this process prints,
-    and only what libraries say beside it goes to the file."""
+    """A function that starts `entry`, which can be pickled, with words and an environment.
+
+    It takes a file, too, that is added to with what is printed, and whether that is `shown`: then
+    what Python prints goes where this process prints, and only what libraries say beside it goes to
+    the file.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *imports])
 
@@ -66,11 +69,10 @@ def _begin(
     entry: Entry, words: Sequence[str], environment: dict[str, str], log: Path, shown: bool
 ) -> None:
     os.setsid()
-    os.environ.update(environment)
     if shown:
-        os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+        environment.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
         sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(entry(words))
+    sys.exit(entry(words, environment))

@@ -7,7 +7,8 @@ the step again. What the second time is another sum belongs to the device that w
 A device that computed its own share of a sum wrong, before it was added up, is not seen so.
 """
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from castor.train.step import StepMetrics
 
 TRIES = 3  # of one step
+FIRST, LATELY, SPREAD = 50, 100, 10  # steps to know what is usual, and deviations from it
 STRIKES, WITHIN = 3, 1000  # a device that was wrong so often in so many steps is taken out
 Sums = UInt32[Array | np.ndarray, "replica fsdp expert tensor sequence"]
 
@@ -128,42 +130,66 @@ class Faulty(RuntimeError):
 
 
 class Doubts:
-    """Steps whose gradient the replicas did not agree about, until they do."""
+    """Steps that are taken again before they count: the replicas did not agree about the gradient,
+    weights have changed, or the loss is far from what it was lately, or not finite."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._seen: list[Sums] = []
+        self._losses: deque[float] = deque(maxlen=LATELY)  # nats a target
+        self._odd: tuple[int, float] | None = None  # the step that is taken again, and its loss
         self._wrong: list[tuple[int, int]] = []  # step and device
         self.spoilt: list[int] = []  # devices whose weights have changed by themselves
 
+    def limit(self, number: int) -> float:
+        """The most that the loss of a step may be before it is taken again; inf = whatever it is,
+        as that of one that was taken before."""
+        if self._odd is not None and self._odd[0] == number:
+            return math.inf
+        if len(self._losses) < FIRST:
+            return float(np.finfo(np.float32).max)
+        return float(np.mean(self._losses) + SPREAD * np.std(self._losses))
+
     def about(self, number: int, metrics: "StepMetrics") -> bool:
         """Whether a step must be taken again, from other weights if some are `spoilt`. When it has
-        been, the ledger names the devices that were wrong before.
+        been, the ledger names the devices that were wrong before, or says that the loss was.
 
         Raises:
             ValueError: the replicas did not agree `TRIES` times.
             Faulty: a device was wrong `STRIKES` times.
         """
-        if metrics.taken is None or metrics.sums is None or metrics.held is None:
-            return False
-        if np.any(metrics.held.odd):
+        if metrics.held is not None and np.any(metrics.held.odd):
             self.spoilt = np.flatnonzero(metrics.held.odd).tolist()
             self._named("weights", number, self.spoilt)
             return True
-        sums = np.asarray(metrics.sums)
-        if not metrics.taken:
-            self._seen.append(sums)
-            if len(self._seen) == TRIES:
-                raise ValueError(
-                    f"{TRIES} times the replicas did not agree about the gradient of step "
-                    f"{number}: take the hardware out that differs from its replicas, of the "
-                    f"devices {_differing(sums)}"
-                )
-            return True
-        for before in self._seen:
+        loss = float(metrics.loss.nats) / max(float(metrics.loss.count), 1e-6)
+        if metrics.taken:
+            self._settled(number, loss, metrics.sums)
+        elif metrics.sums is None or agree(metrics.sums):
+            self._odd = number, loss
+        else:
+            self._disagreed(number, np.asarray(metrics.sums))
+        return not metrics.taken
+
+    def _settled(self, number: int, loss: float, sums: Sums | None) -> None:
+        if self._odd is not None and not np.array_equal(self._odd[1], loss, equal_nan=True):
+            self._ledger.happened("detected", what="loss", step=number, was=repr(self._odd[1]))
+        self._odd = None
+        if math.isfinite(loss):
+            self._losses.append(loss)
+        seen, self._seen = self._seen, []
+        for before in seen:
+            assert sums is not None
             self._named("gradient", number, unlike(before, sums))
-        self._seen = []
-        return False
+
+    def _disagreed(self, number: int, sums: Sums) -> None:
+        self._seen.append(sums)
+        if len(self._seen) == TRIES:
+            raise ValueError(
+                f"{TRIES} times the replicas did not agree about the gradient of step {number}: "
+                "take the hardware out that differs from its replicas, of the devices "
+                f"{_differing(sums)}"
+            )
 
     def _named(self, what: str, number: int, devices: list[int]) -> None:
         self._ledger.happened("detected", what=what, step=number, devices=devices)

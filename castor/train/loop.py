@@ -69,9 +69,9 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()
-            given = {"after": n - 1, "fault": memory.fault(state), "held": held}
+            given = {"after": n - 1, "limit": meter.limit(n), "fault": memory.fault(state)}
             with ledger.timed("compile") if n == first + 1 else nullcontext():
-                state, metrics = step(state, shard_rows(batch, rows=run.rows), **given)
+                state, metrics = step(state, shard_rows(batch, rows=run.rows), held=held, **given)
             held = metrics.held and metrics.held.sums
             memory.put(n, state, held)
             again = meter.add(metrics, batch)

@@ -119,6 +119,10 @@ class Meter:
         self._since += time.perf_counter() - begun
         self._landed = self._ledger.now()
 
+    def limit(self, number: int) -> float:
+        """The most that the loss of a step may be, in nats a target, before it is taken again."""
+        return self._doubts.limit(number)
+
     @property
     def spoilt(self) -> list[int]:
         """The devices whose weights changed by themselves before the step that is to be taken

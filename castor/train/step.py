@@ -1,11 +1,12 @@
 """One training step: gradients of an objective, an update, and what the metrics need to know.
 
 The step is one compiled function that takes over the state's memory. A step whose gradient is not
-finite changes nothing but the count of such steps; one whose gradient is not the same on all
-replicas of a mesh changes nothing at all.
+finite changes nothing but the count of such steps; one whose loss is more than it may be, or whose
+gradient is not the same on all replicas of a mesh, changes nothing at all.
 """
 
 import ctypes
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -46,8 +47,8 @@ class StepMetrics(NamedTuple):
     loss: Loss
     gradient_norm: Float[Array, ""]
     finite: Array
-    taken: Array | None = None  # on a mesh with replicas: whether the step was taken at all
-    sums: Sums | None = None  # and what each device holds of the gradient
+    taken: Array  # whether the step was taken at all
+    sums: Sums | None = None  # on a mesh with replicas: what each device holds of the gradient
     held: Held | None = None  # and of the weights
 
 
@@ -61,12 +62,14 @@ class Step(Protocol):
         batch: Any,
         *,
         after: int = -1,
+        limit: float = math.inf,
         fault: Fault = NONE,
         held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        """The state after a batch. On a mesh with replicas it stays as it is if their gradients
-        differ, or its weights from those that the step before left (`held.sums` of its metrics), or
-        if it is not the one `after` so many steps; None and -1 = it is, whatever it is."""
+        """The state after a batch. It stays as it is if it is not the one `after` so many steps, or
+        the loss is more than `limit` nats a target or not finite; on a mesh with replicas also if
+        their gradients differ, or its weights from those that the step before left (`held.sums` of
+        its metrics). -1, inf and None = whatever they are."""
         ...
 
 
@@ -103,27 +106,25 @@ def make_step(
         batch: Any,
         frozen: tuple[Any, ...],
         after: Array,
+        limit: Array,
         fault: Array,
         held: Sums | None,
     ) -> tuple[TrainState, StepMetrics]:
         loss, slope = gradients(state.model, batch, frozen)
-        slope = jax.tree.map(lambda g: g / jnp.maximum(loss.count, 1e-6), slope)
-        taken, sums = jnp.bool_(True), None
-        if held is not None:
-            slope, sums = summed_bits(slope, fault)
-            odd = (held != 0).any() & (weighed(state.model) != held)
-            taken = agree(sums) & ~odd.any() & ((after < 0) | (after == state.step))
+        count = jnp.maximum(loss.count, 1e-6)
+        slope, left = jax.tree.map(lambda g: g / count, slope), None
+        usual = jnp.isinf(limit) | (loss.nats / count <= limit)
+        taken = usual & ((after < 0) | (after == state.step))
+        slope, alike, sums, odd = _compared(state, slope, fault, held)
         finite = jnp.isfinite(norm := optax.tree.norm(slope)) & jnp.isfinite(loss.nats)
-        fresh = _moved(state, slope, transform, ema=ema)
+        fresh, taken = _moved(state, slope, transform, ema=ema), taken & alike
         kept = jax.tree.map(partial(jnp.where, finite & taken), fresh, state)
         skipped = jnp.where(taken & ~finite, state.skipped + 1, state.skipped)
         counts = jnp.where(taken, state.step + 1, state.step), skipped
         new = TrainState(kept.model, kept.average, kept.moments, kept.key, *counts)
-        if held is None:
-            return settled(new), everywhere(StepMetrics(loss, norm, finite))
-        left = jnp.where(taken, weighed(settled(new).model), held)
-        told = StepMetrics(loss, norm, finite, taken, sums, Held(left, odd))
-        return settled(new), everywhere(told)
+        if held is not None:
+            left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
+        return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
     program = lean(jax.jit(step, donate_argnums=0), compiled=compiled)
 
@@ -132,13 +133,27 @@ def make_step(
         batch: Any,
         *,
         after: int = -1,
+        limit: float = math.inf,
         fault: Fault = NONE,
         held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
         held = unknown() if checked and held is None else held
-        return program(state, batch, frozen, np.int32(after), np.array(fault, np.int32), held)
+        given = np.int32(after), np.float32(limit), np.array(fault, np.int32)
+        return program(state, batch, frozen, *given, held)
 
     return call
+
+
+def _compared(
+    state: TrainState, slope: Any, fault: Array, held: Sums | None
+) -> tuple[Any, Array, Any, Any]:
+    """The gradient as devices hold it; whether all is as it should be; its sums, and the devices
+    that hold other weights than `held` (both None without that)."""
+    if held is None:
+        return slope, jnp.bool_(True), None, None
+    slope, sums = summed_bits(slope, fault)
+    odd = (held != 0).any() & (weighed(state.model) != held)
+    return slope, agree(sums) & ~odd.any(), sums, odd
 
 
 def _moved(

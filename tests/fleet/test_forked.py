@@ -5,23 +5,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from castor.fleet.forked import Forked, forked
+from castor.fleet.forked import Entry, Forked, forked
 
 
-def told(words: Sequence[str]) -> int:
+def told(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Say what this process knows of itself."""
     there = "colorsys" in sys.modules
-    print(*words, os.environ.get("CASTOR_TRIED"), os.getsid(0) == os.getpid(), there)
+    print(*words, environment.get("CASTOR_TRIED"), os.getsid(0) == os.getpid(), there)
     print("aside", file=sys.stderr)
     return 3
 
 
-def waits(words: Sequence[str]) -> int:
+def waits(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Wait to be told to end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     Path(words[0]).touch()
@@ -29,11 +29,15 @@ def waits(words: Sequence[str]) -> int:
     return 0
 
 
-def both(words: Sequence[str]) -> int:
+def both(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """Print as Python does, and as a library does."""
     print("above", *words)
     os.write(1, b"below\n")
     return 0
+
+
+def coded(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    return int(words[0])
 
 
 SHOWN = """
@@ -45,7 +49,7 @@ sys.exit(forked(both, [])(["it"], os.environ, Path(sys.argv[1]), True).wait())
 """
 
 
-def begun(entry: Callable[[Sequence[str]], int], words: list[str], log: Path) -> Forked:
+def begun(entry: Entry, words: list[str], log: Path) -> Forked:
     start = forked(entry, [__name__, "colorsys"])
     return start(words, {**os.environ, "CASTOR_TRIED": "yes"}, log, False)
 
@@ -89,8 +93,8 @@ def test_it_starts_in_a_moment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_the_code_is_that_of_the_entry(code: int, tmp_path: Path) -> None:
-    start = forked(len, [])
-    assert start(["word"] * code, os.environ, tmp_path / "log.txt", False).wait() == code
+    start = forked(coded, [])
+    assert start([str(code)], os.environ, tmp_path / "log.txt", False).wait() == code
 
 
 def test_of_one_that_is_shown_only_what_libraries_say_is_put_aside(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from castor.fleet.ledger import LEDGER, Ledger
 from castor.models.layout import in_use, mesh_of
-from castor.train import loop, meter
+from castor.train import corruption, loop, meter
 from castor.train.corruption import (
     NONE,
     WITHIN,
@@ -116,10 +116,10 @@ def faulty(monkeypatch: pytest.MonkeyPatch, when: Callable[[int], Fault]) -> Non
     def made(*given: Any, **settings: Any) -> Any:
         step, calls = make_step(*given, **settings), []
 
-        def call(state: Any, batch: Any, *, after: int, fault: Fault, held: Any) -> Any:
+        def call(state: Any, batch: Any, *, fault: Fault, **more: Any) -> Any:
             assert fault == NONE
-            calls.append(after)
-            return step(state, batch, after=after, fault=when(len(calls)), held=held)
+            calls.append(more["after"])
+            return step(state, batch, fault=when(len(calls)), **more)
 
         return call
 
@@ -152,6 +152,53 @@ def test_replicas_that_never_agree_end_the_run_and_are_named(
     faulty(monkeypatch, lambda call: Fault(3, 1, 7))
     with pytest.raises(ValueError, match=r"3 times the replicas .* step 1: .* devices \[3, 7\]"):
         ran(tmp_path)
+
+
+def with_other_targets(
+    out: Path, monkeypatch: pytest.MonkeyPatch, when: Callable[[int, int], bool]
+) -> tuple[bytes, list[int], list[int]]:
+    """A run of which a step, the so manieth time that it is tried, has other targets: its weights,
+    the steps in the order in which they were tried, and those whose loss was told to be wrong."""
+    tried: list[int] = []
+
+    def made(*given: Any, **settings: Any) -> Any:
+        step = make_step(*given, **settings)
+
+        def call(state: Any, batch: Any, **more: Any) -> Any:
+            tried.append(more["after"] + 1)
+            if when(tried[-1], tried.count(tried[-1])):
+                batch = batch._replace(targets=(batch.targets + 7) % 256)
+            return step(state, batch, **more)
+
+        return call
+
+    monkeypatch.setattr(meter, "peak_flops", lambda precision: 1e12)
+    monkeypatch.setattr(corruption, "FIRST", 4)
+    monkeypatch.setattr(loop, "make_step", made)
+    path = train(replace(TEXT, steps=14), data=NOWHERE, out=out)
+    lines = map(json.loads, (out / LEDGER).read_text().splitlines())
+    found = [line["step"] for line in lines if line.get("what") == "loss"]
+    return (path / "weights.safetensors").read_bytes(), tried, found
+
+
+def test_a_step_whose_loss_is_far_from_what_it_was_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption, "SPREAD", 1)
+    clean, _, none = with_other_targets(tmp_path / "a", monkeypatch, lambda n, time: False)
+    once, tried, found = with_other_targets(
+        tmp_path / "b", monkeypatch, lambda n, time: n == 12 and time == 1
+    )
+    assert not none and found == [12] and tried.count(12) == 2
+    assert once == clean
+
+
+def test_a_loss_that_is_the_same_again_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corruption, "SPREAD", 1)
+    _, tried, found = with_other_targets(tmp_path, monkeypatch, lambda n, time: n == 12)
+    assert tried.count(12) == 2 and not found and max(tried) == 14
 
 
 def test_a_weight_that_changes_before_the_first_step_is_seen(
