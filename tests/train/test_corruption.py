@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from castor.fleet.ledger import LEDGER, Ledger
-from castor.models.layout import in_use, mesh_of
+from castor.models.layout import in_use, mesh_of, shard, shard_rows
 from castor.train import corruption, loop, meter
 from castor.train.corruption import (
     NONE,
@@ -23,14 +23,15 @@ from castor.train.corruption import (
     Held,
     agree,
     compares,
+    known,
     summed,
     unlike,
 )
 from castor.train.faults import turn
-from castor.train.objectives import Loss
+from castor.train.objectives import SOURCES, Loss
 from castor.train.optim import AdamW
 from castor.train.run import train
-from castor.train.step import StepMetrics, make_step
+from castor.train.step import StepMetrics, make_step, start
 from train.small import NOWHERE, TEXT
 
 MESH = {"replica": 2, "fsdp": 2, "tensor": 2}
@@ -91,17 +92,6 @@ def test_without_a_fault_the_gradients_are_the_ones_given(told) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
-def test_ten_thousand_clean_steps_raise_no_alarm() -> None:
-    with in_use(mesh_of(MESH)):
-        found = jax.jit(lambda tree, fault: agree(summed(tree, fault)[1]))
-        none = np.array(NONE, np.int32)
-        random = np.random.default_rng(2)
-        for _ in range(10_000):
-            tree = {"embedding": random.normal(size=(16, 8)).astype(np.float32)}
-            assert found(tree, none)
-
-
 def test_only_a_mesh_with_replicas_can_be_compared() -> None:
     assert not compares()
     with in_use(mesh_of({"fsdp": 8})):
@@ -152,6 +142,30 @@ def test_replicas_that_never_agree_end_the_run_and_are_named(
     faulty(monkeypatch, lambda call: Fault(3, 1, 7))
     with pytest.raises(ValueError, match=r"3 times the replicas .* step 1: .* devices \[3, 7\]"):
         ran(tmp_path)
+
+
+@pytest.mark.slow
+def test_ten_thousand_clean_steps_raise_no_alarm(tmp_path: Path) -> None:
+    """Neither about gradients nor about weights nor about the loss."""
+
+    def fit(model: Any, batch: jax.Array) -> Loss:
+        far = jnp.tanh(batch @ model["embedding"]) - 0.3
+        none = jnp.zeros(SOURCES, jnp.float32)
+        return Loss(jnp.sum(far**2), jnp.float32(len(batch)), none, none, none)
+
+    transform, rng = AdamW().transform(10_000), np.random.default_rng(0)
+    model = {"embedding": jnp.asarray(rng.normal(size=(16, 16)), jnp.float32)}
+    with in_use(mesh_of({"replica": 2})), Ledger(tmp_path / LEDGER) as ledger:
+        state = start(shard(model), transform, key=jax.random.key(0), ema=0.0)
+        step, doubts = make_step(fit, transform, precision="float32"), Doubts(ledger)
+        held = known(state.model)
+        for n in range(1, 10_001):
+            batch = shard_rows(rng.normal(size=(8, 16)).astype(np.float32))
+            given = {"after": n - 1, "limit": doubts.limit(n), "held": held}
+            state, metrics = step(state, batch, **given)
+            assert metrics.held is not None and not doubts.about(n, metrics), n
+            held = metrics.held.sums
+    assert int(state.step) == 10_000 and not (tmp_path / LEDGER).read_text()
 
 
 def with_other_targets(
