@@ -4,9 +4,9 @@ JAX does the same by itself, but not where the devices of a mesh are CPUs: of se
 the first one keeps what it compiled, and each has another program there; and XLA forgets in which
 order a loop's exchanges and those beside it come, so that devices wait for each other for ever.
 
-Invariant: what is read back was compiled by the same compiler, for the same process of as many, of
-the same program; and exchanges nothing within a loop. Who names the folder sees to it that it is of
-one kind of processor and of one set of flags.
+Invariant: what is read back was compiled from the same program by the same compiler, for the same
+process of as many; and exchanges nothing within a loop. Who names the folder sees to it that it is
+of one kind of processor and of one set of flags.
 """
 
 import hashlib
