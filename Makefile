@@ -6,8 +6,10 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --
 NODE_CLIENTS := tests/serve/clients
 # Neighbours stay together and find compiled what they share; who is done takes from the other.
 TWO := -n 2 --dist worksteal
-# The default tests compile in haste (tests/conftest.py), the slow ones as users do.
+# Tests compile in haste (tests/conftest.py), but those that train for minutes do it as users do.
 AS_USERS := --xla_backend_optimization_level=3
+LONG := tests/cli tests/train
+SLOW := slow and not alone and not gpu and not npm
 
 .PHONY: help run demo test slow npm lint docs lock peers llama clients
 help:
@@ -32,8 +34,8 @@ test: .venv/dev.stamp
 	@$(PYTHON) -m pytest $(TWO) -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
-	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q \
-		-m "slow and not alone and not gpu and not npm"
+	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "$(SLOW)" $(LONG)
+	@$(PYTHON) -m pytest $(TWO) -q -m "$(SLOW)" $(LONG:%=--ignore=%)
 	@$(PYTHON) -m pytest -q -m "slow and alone and not gpu and not npm"
 
 npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json
