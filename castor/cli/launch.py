@@ -12,7 +12,7 @@ from castor.cli.flags import Verbs, add_verb, count, processes_flag
 if TYPE_CHECKING:
     from castor.fleet.ledger import Ledger
     from castor.fleet.network import Network
-    from castor.fleet.supervise import Supervisor
+    from castor.fleet.supervise import Limits, Supervisor
     from castor.fleet.team import Seat
 
 MORE = """\
@@ -26,7 +26,8 @@ again and go on from there, or from the last checkpoint where that is newer. SIG
 them save first; the exit code of SIGTERM, 143, means: start me again.
 
 On a mesh with replicas, a device that turns bits is found. When it has done so three times in a
-thousand steps, the run goes on without the replica that it is part of.
+thousand steps of one life, the run goes on with one replica less, until it is launched again. That
+the hardware itself is not used meanwhile is for whoever runs it to see to.
 
 What process 1 and the others print is in RUN/log_1.txt and so on, and what libraries say in the
 first one in RUN/log_0.txt. What befell the run is in RUN/ledger.jsonl; `castor goodput RUN` tells
@@ -56,7 +57,7 @@ def add(verbs: Verbs) -> None:
         metavar="SECONDS",
         type=count,
         default=HANG_S,
-        help="a process that takes no step for so long, and for 5 times as long as usual, is "
+        help="a process that takes no step for so long, and for 30 times as long as usual, is "
         f"ended (default: {HANG_S})",
     )
     verb.add_argument(
@@ -71,11 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: the flags of `castor train` are not such, or the processes come no further.
     """
     from castor.fleet.ledger import LEDGER, Ledger
+    from castor.fleet.supervise import Limits
 
     out = folder_of(arguments.train)
     out.mkdir(parents=True, exist_ok=True)
     with Ledger(out / LEDGER) as ledger:
-        given = {"processes": arguments.processes, "hang_s": float(arguments.hang)}
+        given = {"processes": arguments.processes, "limits": Limits(least=float(arguments.hang))}
         return supervised(arguments.train, out, ledger, **given).run()
 
 
@@ -85,37 +87,42 @@ def supervised(
     ledger: "Ledger",
     *,
     processes: int,
-    hang_s: float,
+    limits: "Limits",
     network: "Network | None" = None,
 ) -> "Supervisor":
     """Who starts `castor train` with these words in so many processes, and tells of it; each on its
     own host of a network, if there is one."""
     from castor.cli.screen import aside
     from castor.fleet.forked import forked
-    from castor.fleet.supervise import Limits, Supervisor
+    from castor.fleet.quarantine import named
+    from castor.fleet.supervise import Supervisor
 
     def say(text: str) -> None:
         aside.print(f"castor: {text}", markup=False)
 
     def fewer() -> int | None:
-        from castor.fleet.quarantine import named, without
+        from castor.cli.train import asked
+        from castor.fleet.quarantine import without
         from castor.models.layout import told
+        from castor.train.run import fits
 
         nonlocal train, processes
         devices = named(out)
         if not devices:
             return None
         processes, left = without(parsed(train).mesh, processes, devices)
+        fits(asked(parsed(train))[0], left)
         train = [*train, "--mesh", told(left)]  # the last one counts
-        say(f"going on without the devices {devices}, on the mesh {told(left)}")
+        say(f"the devices {devices} are wrong: going on with the mesh {told(left)}")
         return processes
 
+    named(out)  # of a run before
     return Supervisor(
         lambda seat: command(train, seat),
         processes,
         logs=out,
         ledger=ledger,
-        limits=Limits(least=hang_s),
+        limits=limits,
         environment=os.environ,
         start=forked(partial(_trained, network), IMPORTS),
         address="127.0.0.1" if network is None else network.address(0),

@@ -19,6 +19,7 @@ from castor.cli.flags import Verbs, add_verb, count, data_flag, mesh_sizes, set_
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from castor.train.job import Progress
     from castor.train.recipe import AnyRecipe, CodecRecipe, Recipe
 
 MORE = """\
@@ -111,10 +112,10 @@ def run(arguments: argparse.Namespace) -> None:
     first, beat = Team().first, Path(os.environ.get(BEAT, os.devnull))
     with _together(out, beat, debug=arguments.debug):
         if not first:
-            train(recipe, report=beating(beat), **where)
+            train(recipe, report=beating(beat, place=_place), **where)
             return
         with _machine_noted(out, out / "codec"), Live() as live:
-            checkpoint = train(recipe, report=beating(beat, live.show), **where)
+            checkpoint = train(recipe, report=beating(beat, live.show, place=_place), **where)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
     if isinstance(recipe, FineTune):
         finetune.tell(out)
@@ -127,6 +128,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.limit:
         measure(recipe, checkpoint, out=out, limit=arguments.limit)
     print(f"go on with: castor chat --model {out}")
+
+
+def _place(progress: "Progress") -> tuple[str, int]:
+    return progress.stage, progress.done
 
 
 @contextmanager
@@ -144,10 +149,10 @@ def _together(out: Path, beat: Path, *, debug: bool) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        if not several:
-            raise
         if isinstance(error, Faulty):
             name(out, error.devices)
+        if not several:
+            raise
         if debug:
             traceback.print_exc()
         print(f"castor: {sentence(error)}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 Invariant: what is written here appears whole or not at all, even if the process is killed.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import BinaryIO, cast
 
 import fsspec
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: there is no room on the disk
 SLICE = re.compile(r"(?P<path>.+)#(?P<offset>\d+),(?P<length>\d+)")
 
 

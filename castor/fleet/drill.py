@@ -154,8 +154,8 @@ class Drill:
 
     def _device(self, process: int) -> None:
         processes = len(self._running())
-        while len(self._running()) == processes and not self._over.wait(1.0):
-            if all(self._running()):
+        while not self._over.wait(1.0) and len(now := self._running()) == processes:
+            if all(now):
                 self._gradient(process)
 
     def _weight(self, process: int) -> None:

@@ -7,16 +7,28 @@ JAX takes longer than all else that a restart does, and on few cores each proces
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 LOOK_S = 0.005  # between two looks at a process
 
 Entry = Callable[[Sequence[str], Mapping[str, str]], int]  # words and environment to an exit code
+
+
+class Command(NamedTuple):
+    """What a process is started with."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path  # what it prints is added to it
+    shown: bool  # or goes where this process prints; only what libraries say beside it is added
 
 
 class Forked:
@@ -42,37 +54,34 @@ class Forked:
         self._process.terminate()
 
 
-def forked(
-    entry: Entry, imports: Sequence[str]
-) -> Callable[[Sequence[str], Mapping[str, str], Path, bool], Forked]:
-    """A function that starts `entry`, which can be pickled, with words and an environment.
-
-    It takes a file, too, that is added to with what is printed, and whether that is `shown`: then
-    what Python prints goes where this process prints, and only what libraries say beside it goes to
-    the file.
-    """
+def forked(entry: Entry, imports: Sequence[str]) -> Callable[[Command], Forked]:
+    """A function that starts `entry`, which can be pickled. What SIGTERM ends is the processes that
+    are forked, never the one that they are forked from."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *imports])
 
-    def start(
-        words: Sequence[str], environment: Mapping[str, str], log: Path, shown: bool
-    ) -> Forked:
-        given = entry, list(words), dict(environment), log, shown
-        process = context.Process(target=_begin, args=given, name=" ".join(words[:2]))
-        process.start()
+    def start(command: Command) -> Forked:
+        resource_tracker.ensure_running()  # which lets SIGTERM through again
+        given = entry, command._replace(environment=dict(command.environment))
+        process = context.Process(target=_begin, args=given, name=" ".join(command.words[:2]))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Forked(process)
 
     return start
 
 
-def _begin(
-    entry: Entry, words: Sequence[str], environment: dict[str, str], log: Path, shown: bool
-) -> None:
+def _begin(entry: Entry, command: Command) -> None:
     os.setsid()
-    if shown:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    environment = dict(command.environment)
+    if command.shown:
         environment.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
-        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
-    with log.open("ab") as file:
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(n), "w", buffering=1) for n in (1, 2))
+    with command.log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(entry(words, environment))
+    sys.exit(entry(command.words, environment))

@@ -4,7 +4,6 @@ Invariant: a process that is killed at any byte leaves at most one torn line, it
 writes next begins a new one, and reading leaves torn lines out.
 """
 
-import errno
 import json
 import os
 import threading
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
+
+from castor.core.files import FULL
 
 LEDGER = "ledger.jsonl"  # in the run's folder, of its first process; others have ledger_1.jsonl ...
 CAUSES = ("step", "compile", "restore", "data", "checkpoint", "evaluation", "restart", "host")
@@ -167,7 +168,7 @@ class Ledger:
             try:
                 written = os.write(self._handle, first + b"".join(self._waiting)) - len(first)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in FULL:
                     raise
                 return
             while self._waiting and written >= len(self._waiting[0]):

@@ -5,11 +5,10 @@ who enters one sees nothing else. It takes the rights of root and the command `i
 """
 
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SUBNET = "10.77.{}.{}"  # of a network's number, and of its hosts
 
@@ -43,13 +42,26 @@ class Network:
         """Put it in again."""
         _ip("link", "set", self._cable(host), "up")
 
-    def lay(self) -> None:
-        """Make the hosts, and what is between them.
+    def claim(self) -> bool:
+        """Take the number for this network; false if another one has it.
 
         Raises:
             OSError: this machine or the rights of this process do not allow it.
         """
-        _ip("link", "add", self._bridge, "type", "bridge")
+        try:
+            _ip("link", "add", self._bridge, "type", "bridge")
+        except OSError as error:
+            if "exists" in str(error):
+                return False
+            raise
+        return True
+
+    def lay(self) -> None:
+        """Make the hosts, and what is between them.
+
+        Raises:
+            OSError: as `claim`.
+        """
         _ip("link", "set", self._bridge, "up")
         for host in range(self.hosts):
             name, cable = self._name(host), self._cable(host)
@@ -81,30 +93,19 @@ class Network:
 @contextmanager
 def laid(hosts: int) -> Iterator[Network | None]:
     """A network while the block lasts; None for no hosts, and where none may be made."""
-    if not hosts:
+    try:
+        network = next(n for n in (Network(hosts, i) for i in range(256)) if hosts and n.claim())
+    except (OSError, StopIteration):
         yield None
         return
-    network = Network(hosts, _free())
+    made = False
     try:
-        try:
+        with suppress(OSError):
             network.lay()
-        except OSError:
-            network.remove()
-            yield None
-            return
-        yield network
+            made = True
+        yield network if made else None
     finally:
         network.remove()
-
-
-def _free() -> int:
-    """The first number that no network has."""
-    try:
-        links = _ip("-brief", "link")
-    except OSError:
-        return 0
-    taken = {int(found) for found in re.findall(r"^castor(\d+)\b", links, re.MULTILINE)}
-    return next(number for number in range(256) if number not in taken)
 
 
 def _ip(*words: str, check: bool = True) -> str:

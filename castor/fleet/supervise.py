@@ -13,26 +13,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from castor.fleet.beat import BEAT, beat_of
+from castor.fleet.beat import BEAT, NONE, beat_of
+from castor.fleet.forked import Command
 from castor.fleet.ledger import Ledger
 from castor.fleet.team import Seat
 
 LOOK_S = 0.02  # between two looks at the processes
 GRACE_S = 120.0  # after SIGTERM, to save
 IN_VAIN = 6  # generations in a row that came no further, each begun later than the one before
-SLOW = 5  # times the median time between two signs of life, and a process hangs
 AGAIN = 128 + signal.SIGTERM  # the code of who was told to end, and saved: start me again
-WARM = 5  # signs of life before a process is known to train
+WARM = 5  # steps before a process is known to train
 
 
 class Limits(NamedTuple):
     """How long a sign of life may be missing, in seconds."""
 
     begin: float = 900.0  # before the first steps, while data is read and programs are compiled
-    least: float = 60.0  # after that, or SLOW times what is usual if that is more
+    least: float = 60.0  # after that, or
+    times: float = 30.0  # as long as is usual between two steps, if that is more
 
 
 @runtime_checkable
@@ -57,18 +59,12 @@ class Process(Protocol):
         ...
 
 
-Start = Callable[[Sequence[str], Mapping[str, str], Path, bool], Process]
-
-
-def spawned(
-    words: Sequence[str], environment: Mapping[str, str], log: Path, shown: bool
-) -> Process:
-    """Start a command; what it prints goes where this process prints if it is `shown`, and is added
-    to `log` if not."""
-    with log.open("ab") as file:
-        into = None if shown else file
+def spawned(one: Command) -> Process:
+    """Start it as a program of its own."""
+    with one.log.open("ab") as file:
+        into = None if one.shown else file
         return subprocess.Popen(
-            words, env=environment, start_new_session=True, stdout=into, stderr=into
+            one.words, env=one.environment, start_new_session=True, stdout=into, stderr=into
         )
 
 
@@ -97,7 +93,7 @@ class Supervisor:
         ledger: Ledger,
         limits: Limits,
         environment: Mapping[str, str],
-        start: Start = spawned,
+        start: Callable[[Command], Process] = spawned,
         address: str = "127.0.0.1",
         fewer: Callable[[], int | None] = lambda: None,
         tell: Callable[[str], None] = lambda _: None,
@@ -124,17 +120,13 @@ class Supervisor:
         """
         before = {n: signal.signal(n, self._ask) for n in (signal.SIGTERM, signal.SIGINT)}
         try:
-            while True:
+            while self._asked is None:
                 ended = self._generation()
                 if ended.code == 0:
                     return 0
-                if self._asked is not None:
-                    return 128 + self._asked
-                self._ledger.happened("detected", what=ended.what, process=ended.process)
-                self._processes = self._fewer() or self._processes
-                self._tell(f"{ended.what}; starting all {self._processes} again")
-                if self._vain:
-                    time.sleep(2.0**self._vain)  # a full disk, or data that cannot be reached
+                if self._asked is None:
+                    self._again(ended)
+            return 128 + self._asked
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -142,10 +134,17 @@ class Supervisor:
 
     def _ask(self, number: int, frame: object) -> None:
         del frame
-        self._asked = number
-        for process in self.running:
-            if process.poll() is None:
-                process.terminate()
+        self._asked = number  # and nothing else: this interrupts whatever is being done
+
+    def _again(self, ended: Ended) -> None:
+        """Tell why all are started again, and wait if that was in vain before."""
+        self._ledger.happened("detected", what=ended.what, process=ended.process)
+        self._processes = self._fewer() or self._processes
+        self._tell(f"{ended.what}; starting all {self._processes} again")
+        if self._vain:  # a full disk, or data that cannot be reached
+            end = time.monotonic() + 2.0**self._vain
+            while self._asked is None and time.monotonic() < end:
+                time.sleep(LOOK_S)
 
     def _generation(self) -> Ended:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -153,13 +152,14 @@ class Supervisor:
         beats = [self._beats / str(process) for process in range(self._processes)]
         for beat in beats:
             beat.unlink(missing_ok=True)
-        seats = [Seat(process, self._processes, coordinator) for process in range(self._processes)]
-        self.running = [self._start(seat, beat) for seat, beat in zip(seats, beats, strict=True)]
+        self.running = []
         try:
+            for process, beat in enumerate(beats):
+                self.running.append(self._start(Seat(process, len(beats), coordinator), beat))
             ended = self._watched(_Watch(beats, self._limits))
         finally:
             self._end_all()
-        self._count(ended, max(beat_of(beat) or 0 for beat in beats))
+        self._count(ended, max(found.steps for beat in beats if (found := beat_of(beat) or NONE)))
         return ended
 
     def _count(self, ended: Ended, steps: int) -> None:
@@ -189,32 +189,36 @@ class Supervisor:
 
     def _start(self, seat: Seat, beat: Path) -> Process:
         environment, shown = {**self._environment, BEAT: str(beat)}, seat.process == 0
-        return self._begin(self._command(seat), environment, self._log(seat.process), shown)
+        log = self._log(seat.process)
+        return self._begin(Command(self._command(seat), environment, log, shown))
 
     def _watched(self, watch: "_Watch") -> Ended:
-        """Wait until one of the processes ends badly or hangs, or all have ended well."""
-        while True:
-            codes = [process.poll() for process in self.running]
-            bad = [(c, p) for p, c in enumerate(codes) if c not in (None, 0)]
-            if bad:
-                time.sleep(LOOK_S)  # who was killed ends before those who miss it
-                codes = [process.poll() for process in self.running]
-                bad = [(c, p) for p, c in enumerate(codes) if c not in (None, 0)]
-                code, process = min((c, p) for c, p in bad if c is not None)
-                if self._asked is not None:
-                    self._wait(GRACE_S)
-                return Ended(code, process, f"process {process} {_told(code)}")
-            if all(code == 0 for code in codes):
-                return Ended(0, 0, "done")
-            if (hung := watch.hung(codes)) is not None:
+        """Wait until one of the processes ends badly or hangs, or all have ended well; let them
+        save first when this one is told to end."""
+        while self._asked is None:
+            if (ended := self._ended()) is not None:
+                return ended
+            if (hung := watch.hung([process.poll() for process in self.running])) is not None:
                 process, silent = hung
                 return Ended(-signal.SIGKILL, process, f"process {process} hung for {silent:.0f} s")
             time.sleep(LOOK_S)
-
-    def _wait(self, limit_s: float) -> None:
-        end = time.monotonic() + limit_s
+        for process in self.running:
+            if process.poll() is None:
+                process.terminate()
+        end = time.monotonic() + GRACE_S
         while time.monotonic() < end and any(p.poll() is None for p in self.running):
             time.sleep(LOOK_S)
+        return self._ended() or Ended(-signal.SIGKILL, 0, f"did not end in {GRACE_S:g} s")
+
+    def _ended(self) -> Ended | None:
+        """Why this generation is over, if it is."""
+        codes = [process.poll() for process in self.running]
+        if any(codes):
+            time.sleep(LOOK_S)  # who was killed ends before those who miss it
+            codes = [process.poll() for process in self.running]
+            code, process = min((c, p) for p, c in enumerate(codes) if c)
+            return Ended(code, process, f"process {process} {_told(code)}")
+        return Ended(0, 0, "done") if all(code == 0 for code in codes) else None
 
     def _end_all(self) -> None:
         for process in self.running:
@@ -222,7 +226,8 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)  # and those that make its batches
             except ProcessLookupError:  # it has ended, or only begun
                 if process.poll() is None:
-                    os.kill(process.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
         for process in self.running:
             process.wait()
 
@@ -233,29 +238,29 @@ class _Watch:
     def __init__(self, beats: Sequence[Path], limits: Limits) -> None:
         now = time.monotonic()
         self._limits = limits
-        self._seen = {beat: (0, now) for beat in beats}
-        self._gaps: list[float] = []
+        self._seen = {beat: (NONE, now) for beat in beats}
+        self._gaps: list[float] = []  # between two steps
 
     def hung(self, codes: Sequence[int | None]) -> tuple[int, float] | None:
         """A process that hangs, and for how many seconds; of several the one silent longest."""
         now = time.monotonic()
-        for beat, (before, since) in list(self._seen.items()):
-            count = beat_of(beat)
-            if count is None or codes[int(beat.name)] == 0:
-                if before:  # it is done with its steps
-                    del self._seen[beat]
-            elif count != before:
-                self._seen[beat] = count, now
-                if count > WARM:
+        for path, (before, since) in list(self._seen.items()):
+            beat = beat_of(path)
+            if beat is None or codes[int(path.name)] == 0:
+                if before.signs:  # it is done with its steps
+                    del self._seen[path]
+            elif beat != before:
+                self._seen[path] = beat, now
+                if before.steps >= WARM and beat.steps > before.steps:
                     self._gaps = [*self._gaps[-99:], now - since]
         if not self._seen:
             return None
-        counts = [count for count, _ in self._seen.values()]
-        usual = statistics.median(self._gaps) if self._gaps else 0.0
-        warm = min(counts) > WARM
-        limit = max(self._limits.least, SLOW * usual) if warm else self._limits.begin
-        silent, beat = max((now - since, beat) for beat, (_, since) in self._seen.items())
-        return (int(beat.name), silent) if silent > limit else None
+        limit = self._limits.begin
+        if min(beat.steps for beat, _ in self._seen.values()) > WARM:
+            usual = statistics.median(self._gaps) if self._gaps else 0.0
+            limit = max(self._limits.least, self._limits.times * usual)
+        silent, path = max((now - since, path) for path, (_, since) in self._seen.items())
+        return (int(path.name), silent) if silent > limit else None
 
 
 def _told(code: int) -> str:

@@ -174,10 +174,10 @@ class Team:
         self.wait("clocks")
         told = [float(text) for text in self.everyones("clock", repr(time.time()))]
         slow, fast = told.index(min(told)), told.index(max(told))
-        if told[fast] - told[slow] > APART_S:
+        if (apart := told[fast] - told[slow]) > APART_S:
             raise ValueError(
-                f"the clock of host {fast} is {told[fast] - told[slow]:,.0f} s before that of host "
-                f"{slow}: {APART_S:g} s are allowed; set them by NTP (timedatectl set-ntp true)"
+                f"the clock of host {fast} is {apart:,.0f} s ahead of that of host {slow}: "
+                f"{APART_S:g} s are allowed; set them by NTP (timedatectl set-ntp true)"
             )
 
     def ends(self, n: int, asked: bool) -> bool:

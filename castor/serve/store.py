@@ -13,7 +13,6 @@ turn. A folder on a network drive without working locks is not guarded.
 """
 
 import asyncio
-import errno
 import json
 import logging
 import os
@@ -26,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from castor.core.files import FULL
 from castor.serve.refusal import Refusal
 
 DATABASE, PARTS, BLOBS = "castor.db", "parts", "blobs"
 VERSION = 1
 HOUR = 3600.0
 WAIT_S = 30.0  # how long a change waits for those of other servers
-FULL = (errno.ENOSPC, errno.EDQUOT)
 REFERENCES = "SELECT sha256 FROM files UNION SELECT requests FROM batches WHERE ended IS NULL"
 SCHEMA = (
     """CREATE TABLE files (

@@ -31,6 +31,10 @@ SENT = {
     "collective-permute": lambda n: 1.0 if n > 1 else 0.0,
 }
 
+EXCHANGES = (*SENT, "ragged-all-to-all", "collective-broadcast", "send", "recv")  # and -start
+INNER = ("while", "call", "conditional")
+PARTS = "body|to_apply|branch_computations|true_computation|false_computation"
+
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([a-z][a-z-]*)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
@@ -79,8 +83,17 @@ def collectives_in(text: str, mesh: Mapping[str, int]) -> tuple[Collective, ...]
 def loops_exchange(text: str) -> bool:
     """Whether devices exchange anything within a loop of a program, or another part of it."""
     entry, computations = _parsed(text)
-    beside = sum(instruction.kind in SENT for instruction in computations[entry])
-    return sum(1 for _ in _walked(entry, computations, 1)) > beside
+
+    def exchanges(name: str) -> bool:
+        return any(
+            instruction.kind.startswith(EXCHANGES) or within(instruction)
+            for instruction in computations.get(name, ())
+        )
+
+    def within(instruction: _Instruction) -> bool:
+        return instruction.kind in INNER and any(map(exchanges, _called(instruction.rest, PARTS)))
+
+    return any(map(within, computations[entry]))
 
 
 class Program(NamedTuple):
@@ -127,13 +140,10 @@ def _walked(
     for instruction in computations.get(name, ()):
         if instruction.kind in SENT:
             yield instruction, often
-        elif instruction.kind in ("while", "call", "conditional"):
+        elif instruction.kind in INNER:
             condition = _called(instruction.rest, "condition")
             rounds = _rounds(computations[condition[0]]) if condition else 1
-            for inner in _called(
-                instruction.rest,
-                "body|to_apply|branch_computations|true_computation|false_computation",
-            ):
+            for inner in _called(instruction.rest, PARTS):
                 yield from _walked(inner, computations, often * rounds)
 
 

@@ -118,7 +118,7 @@ def unlike(first: Sums, again: Sums) -> list[int]:
     return np.flatnonzero(np.asarray(first) != np.asarray(again)).tolist()
 
 
-class Faulty(RuntimeError):
+class Faulty(ValueError):
     """Devices that were wrong again and again."""
 
     def __init__(self, devices: list[int]) -> None:
@@ -160,6 +160,7 @@ class Doubts:
         """
         if metrics.held is not None and np.any(metrics.held.odd):
             self.spoilt = np.flatnonzero(metrics.held.odd).tolist()
+            self._seen, self._odd = [], None  # of a step that others may come before now
             self._named("weights", number, self.spoilt)
             return True
         loss = float(metrics.loss.nats) / max(float(metrics.loss.count), 1e-6)

@@ -178,7 +178,7 @@ def _measure(job: Job, team: Team) -> Callable[[TrainState, Callable[[], None]],
     def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
         return everywhere(job.objective(cast(model, job.run.precision), batch, *frozen))
 
-    program = lean(jax.jit(loss), compiled=partial(team.wait, "compiled"))
+    program = lean(jax.jit(loss, keep_unused=True), compiled=partial(team.wait, "compiled"))
 
     def measure(state: TrainState, alive: Callable[[], None]) -> Sums:
         sums = Sums()

@@ -4,7 +4,6 @@ Invariant: `metrics.jsonl` tells one story. A run that resumes removes the lines
 it will take again.
 """
 
-import errno
 import json
 import math
 import os
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from castor.core.batch import Batch
-from castor.core.files import write_atomic
+from castor.core.files import FULL, write_atomic
 from castor.fleet.team import Team
 from castor.tokens.control import Control
 from castor.tokens.vocab import Vocab
@@ -132,7 +131,7 @@ def reconstruction_numbers(sums: Sums, names: tuple[str, ...]) -> dict[str, Any]
 class Log:
     """The JSONL file of a run, from a step on; only the first process of a run writes it.
 
-    On a full disk, lines wait for the next one.
+    On a full disk lines wait for the next one; those that still wait at the end are lost.
     """
 
     def __init__(self, path: Path, *, start: int, team: Team) -> None:
@@ -159,7 +158,7 @@ class Log:
                 stream.write("".join(json.dumps(line) + "\n" for line in self._waiting))
             self._waiting = []
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in FULL:
                 raise
             os.truncate(self._path, size)
 

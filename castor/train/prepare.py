@@ -4,7 +4,9 @@ Invariant: each is made once per run and kept in its folder; a run that resumes 
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from zlib import crc32
@@ -13,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from castor.checkpoint import CodecCheckpoint, newest
+from castor.checkpoint import HEAD, CodecCheckpoint, newest
 from castor.core.content import Media, Text
 from castor.core.media import open_image
 from castor.data.augment import Varied
@@ -48,14 +50,21 @@ def vocabulary(recipe: Recipe, *, data: Path, out: Path, codes: int) -> Vocab:
             folder = newest(found) if found.is_dir() else None
             Vocab.load(folder / VOCAB if folder else found, codes=codes).save(path)
     vocab, last = Vocab.load(path, codes=codes), newest(out)
-    if last is not None and (last / VOCAB).exists():
-        before = Vocab.load(last / VOCAB, codes=codes)
-        if before.digest != vocab.digest:
-            raise ValueError(
-                f"{path} is another vocabulary ({vocab.digest}) than that of {last} "
-                f"({before.digest}): copy {last / VOCAB} there, or name another folder"
-            )
+    before = None if last is None else _vocabulary_of(last)
+    if before is not None and before != vocab.digest:
+        raise ValueError(
+            f"{path} is another vocabulary ({vocab.digest}) than that of {last} ({before}): copy "
+            f"the one from there, or name another folder"
+        )
     return vocab
+
+
+def _vocabulary_of(checkpoint: Path) -> str | None:
+    """The digest of the vocabulary that a checkpoint was trained with; None if it does not say so,
+    which is dealt with where it is opened."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return json.loads((checkpoint / HEAD).read_text())["vocab"]["digest"]
+    return None
 
 
 def texts(mixture: Mixture, data: Path, *, most: int, seed: int) -> Iterator[str]:

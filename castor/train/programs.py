@@ -10,6 +10,7 @@ of one kind of processor and of one set of flags.
 """
 
 import hashlib
+import re
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -22,25 +23,36 @@ from castor.core.files import write_atomic
 from castor.models.layout import mesh_in_use
 from castor.train.collectives import loops_exchange
 
+DIGEST = 32  # bytes in front of a program
 MOST = 200  # programs that are kept; the oldest go first
 
 
 def compiled(lowered: Lowered) -> Compiled:
-    """The program, compiled or read back."""
+    """The program, compiled or read back. It is kept only if it keeps what it does not use."""
     folder = _folder()
-    if folder is None:
+    if folder is None or not _tells_all(lowered):
         return lowered.compile()
     path = folder / _digest(lowered)
-    with suppress(Exception):  # cut short, or by a compiler that says it is another: made again
-        program = deserialize_and_load(path.read_bytes(), lowered.in_tree, lowered.out_tree)
-        path.touch()
+    if (program := _read(path, lowered)) is not None:
         return program
     program = lowered.compile()
     text = program.as_text()
     if text is not None and not loops_exchange(text):
-        with suppress(OSError):  # a full disk: it is compiled again
+        with suppress(OSError, ValueError, RuntimeError):  # no room, or not to be written down
             _write(path, serialize(program)[0])
     return program
+
+
+def _read(path: Path, lowered: Lowered) -> Compiled | None:
+    """The program in a file; None if there is none, or it is not what was written."""
+    try:
+        digest, program = (whole := path.read_bytes())[:DIGEST], whole[DIGEST:]
+        if hashlib.sha256(program).digest() != digest:
+            return None
+        path.touch()
+        return deserialize_and_load(program, lowered.in_tree, lowered.out_tree)
+    except (OSError, ValueError, RuntimeError):  # a compiler may refuse what it wrote
+        return None
 
 
 def _folder() -> Path | None:
@@ -51,6 +63,14 @@ def _folder() -> Path | None:
     return Path(beside) / "mesh"
 
 
+def _tells_all(lowered: Lowered) -> bool:
+    """Whether a program's text has every array that it is given, as with `keep_unused`: else it
+    does not tell which of them it takes."""
+    main = re.search(r"@main\((.*)", lowered.as_text())
+    named = len(re.findall(r"%arg\d+:", main[1])) if main else 0
+    return named == len(jax.tree.leaves(lowered.in_avals))
+
+
 def _digest(lowered: Lowered) -> str:
     seat = f"{jax.process_index()}/{jax.process_count()} {jax.local_device_count()}"
     told = "\n".join((seat, jax.__version__, version("jaxlib"), lowered.as_text()))
@@ -59,7 +79,7 @@ def _digest(lowered: Lowered) -> str:
 
 def _write(path: Path, program: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, program)
+    write_atomic(path, hashlib.sha256(program).digest() + program)
     kept = sorted(path.parent.iterdir(), key=lambda other: other.stat().st_mtime)
     for old in kept[:-MOST]:
         old.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from castor.train.job import Job
 from castor.train.step import TrainState
 
 Alive = Callable[[], None]
-SIGN_S = 1.0  # between two signs of life
+SIGN_S, SIGNS = 1.0, 1800  # between two signs of life, and how many a hung disk may give
 
 
 def none() -> None:
@@ -58,7 +58,9 @@ class Saver:
             OSError: it cannot be; what was there before is untouched.
         """
         if self._writing is not None:
-            while not wait([self._writing], timeout=SIGN_S).done:
+            for _ in range(SIGNS):
+                if wait([self._writing], timeout=SIGN_S).done:
+                    break
                 alive()
             self._writing.result()
             self._writing = None

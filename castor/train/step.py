@@ -126,7 +126,7 @@ def make_step(
             left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
         return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
-    program = lean(jax.jit(step, donate_argnums=0), compiled=compiled)
+    program = lean(jax.jit(step, donate_argnums=0, keep_unused=True), compiled=compiled)
 
     def call(
         state: TrainState,
@@ -144,16 +144,19 @@ def make_step(
     return call
 
 
-def _compared(
-    state: TrainState, slope: Any, fault: Array, held: Sums | None
-) -> tuple[Any, Array, Any, Any]:
-    """The gradient as devices hold it; whether all is as it should be; its sums, and the devices
-    that hold other weights than `held` (both None without that)."""
+class _Compared(NamedTuple):
+    slope: Any  # as the devices hold it
+    alike: Array  # whether all is as it should be
+    sums: Sums | None = None  # of the gradient
+    odd: Array | None = None  # the devices that hold other weights than the step before left
+
+
+def _compared(state: TrainState, slope: Any, fault: Array, held: Sums | None) -> _Compared:
     if held is None:
-        return slope, jnp.bool_(True), None, None
+        return _Compared(slope, jnp.bool_(True))
     slope, sums = summed_bits(slope, fault)
     odd = (held != 0).any() & (weighed(state.model) != held)
-    return slope, agree(sums) & ~odd.any(), sums, odd
+    return _Compared(slope, agree(sums) & ~odd.any(), sums, odd)
 
 
 def _moved(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from castor.fleet.forked import Entry, Forked, forked
+from castor.fleet.forked import Command, Entry, Forked, forked
 
 
 def told(words: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -19,6 +19,13 @@ def told(words: Sequence[str], environment: Mapping[str, str]) -> int:
     print(*words, environment.get("CASTOR_TRIED"), os.getsid(0) == os.getpid(), there)
     print("aside", file=sys.stderr)
     return 3
+
+
+def looks(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Say which of those modules are not there, and how many threads run where it comes from."""
+    threads = len(os.listdir(f"/proc/{os.getppid()}/task"))
+    print([word for word in words if word not in sys.modules], threads)
+    return 0
 
 
 def waits(words: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -43,15 +50,27 @@ def coded(words: Sequence[str], environment: Mapping[str, str]) -> int:
 SHOWN = """
 import os, sys
 from pathlib import Path
-from castor.fleet.forked import forked
+from castor.fleet.forked import Command, forked
 from fleet.test_forked import both
-sys.exit(forked(both, [])(["it"], os.environ, Path(sys.argv[1]), True).wait())
+command = Command(["it"], os.environ, Path(sys.argv[1]), True)
+sys.exit(forked(both, [])(command).wait())
+"""
+
+
+LOOKS = """
+import os, sys
+from pathlib import Path
+from castor.cli.launch import IMPORTS
+from castor.fleet.forked import Command, forked
+from fleet.test_forked import looks
+command = Command(IMPORTS, os.environ, Path(sys.argv[1]), False)
+sys.exit(forked(looks, IMPORTS)(command).wait())
 """
 
 
 def begun(entry: Entry, words: list[str], log: Path) -> Forked:
     start = forked(entry, [__name__, "colorsys"])
-    return start(words, {**os.environ, "CASTOR_TRIED": "yes"}, log, False)
+    return start(Command(words, {**os.environ, "CASTOR_TRIED": "yes"}, log, False))
 
 
 def waiting(tmp_path: Path) -> Forked:
@@ -91,10 +110,26 @@ def test_it_starts_in_a_moment(tmp_path: Path) -> None:
     assert min(times) < 0.5
 
 
+def test_what_training_imports_starts_no_thread(tmp_path: Path) -> None:
+    """What one holds at a fork, the new process would wait for. OpenBLAS, which sees to that, has
+    one for each core but the first."""
+    log = tmp_path / "log.txt"
+    found = subprocess.run(
+        [sys.executable, "-c", LOOKS, str(log)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    missing, _, threads = log.read_text().rpartition(" ")
+    assert missing == "[]" and int(threads) <= len(os.sched_getaffinity(0))
+
+
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_the_code_is_that_of_the_entry(code: int, tmp_path: Path) -> None:
     start = forked(coded, [])
-    assert start([str(code)], os.environ, tmp_path / "log.txt", False).wait() == code
+    assert start(Command([str(code)], os.environ, tmp_path / "log.txt", False)).wait() == code
 
 
 def test_of_one_that_is_shown_only_what_libraries_say_is_put_aside(tmp_path: Path) -> None:

@@ -49,14 +49,16 @@ def reached(network: Network, host: int) -> bool:
 def test_a_host_is_reached_until_it_is_cut_off(network: Network) -> None:
     command = script(ANSWERS, network, 1)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline().strip() == network.address(1)
-        assert reached(network, 0) and reached(network, 2)
-        network.cut(0)
-        assert not reached(network, 0) and reached(network, 2)
-        network.mend(0)
-        assert reached(network, 0)
-        server.kill()
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().strip() == network.address(1)
+            assert reached(network, 0) and reached(network, 2)
+            network.cut(0)
+            assert not reached(network, 0) and reached(network, 2)
+            network.mend(0)
+            assert reached(network, 0)
+        finally:
+            server.kill()
 
 
 def test_two_networks_have_nothing_in_common_and_nothing_is_left(network: Network) -> None:

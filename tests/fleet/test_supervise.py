@@ -6,13 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
-from castor.fleet.beat import BEAT, beat_of, beating
+from castor.fleet.beat import BEAT, Beat, beat_of, beating
+from castor.fleet.forked import forked
 from castor.fleet.ledger import LEDGER, Ledger, entries
-from castor.fleet.supervise import AGAIN, Limits, Supervisor
+from castor.fleet.supervise import AGAIN, Limits, Supervisor, spawned
 from castor.fleet.team import Seat, seat
 
 # A process that gives some signs of life and then does what its part says, in its first life.
@@ -25,7 +28,7 @@ with lives.open("a") as file:
     file.write("x")
 first = len(lives.read_text()) == 1
 for n in range(1, 12):
-    Path(os.environ["CASTOR_BEAT"]).write_text(str(n))
+    Path(os.environ["CASTOR_BEAT"]).write_text(f"{n} {n}")
     time.sleep(0.02)
 print("the last word")
 if process == 1 and first and what == "kill":
@@ -40,6 +43,23 @@ if what == "long":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     time.sleep(600)
 """
+
+
+def worker(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The same, in a process that was forked."""
+    os.environ.update(environment)
+    sys.argv = ["worker", *words[3:]]
+    exec(words[2], {})
+    return 0
+
+
+STARTS = {"spawned": spawned, "forked": forked(worker, [__name__])}
+
+
+@pytest.fixture(params=STARTS, autouse=True)
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the processes of a test are started."""
+    monkeypatch.setitem(STARTS, "used", STARTS[request.param])
 
 
 def supervisor(
@@ -57,6 +77,7 @@ def supervisor(
         limits=Limits(begin=30.0, least=1.0),
         environment=os.environ,
         fewer=lambda: fewer,
+        start=STARTS["used"],
         tell=told.append,
     )
 
@@ -118,13 +139,32 @@ def test_told_to_end_it_lets_them_save_and_says_start_me_again(tmp_path: Path) -
     assert ran(tmp_path, "long")[0] == AGAIN == 143
 
 
-def test_a_sign_of_life_is_counted_until_it_is_taken_away(tmp_path: Path) -> None:
-    path, seen = tmp_path / "beat", []
-    report = beating(path, seen.append)
+def test_what_ends_the_one_that_all_are_forked_from_is_not_sigterm(tmp_path: Path) -> None:
+    """As the shell's `timeout` and Slurm send it to every process."""
+    server = forkserver._forkserver
+
+    def ask() -> None:
+        while not (tmp_path / "log_1.txt").exists():
+            time.sleep(0.01)
+        if server._forkserver_pid is not None:
+            os.kill(server._forkserver_pid, signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert ran(tmp_path, "end") == (0, [], [])
+
+
+def test_signs_of_life_are_counted_until_the_file_is_taken_away(tmp_path: Path) -> None:
+    """And steps, which begin anew with each stage."""
+    path, seen = tmp_path / "beat", list[tuple[str, int]]()
+    report = beating(path, seen.append, place=lambda told: told)
     assert beat_of(path) is None
-    for place in "abc":
+    told = [("codec", 0), ("codec", 1), ("codec", 1), ("codec", 2), ("model", 0), ("model", 1)]
+    found = []
+    for place in told:
         report(place)
-    assert beat_of(path) == 3 and seen == ["a", "b", "c"]
+        found.append(beat_of(path))
+    assert seen == told
+    assert found == [Beat(0, 1), Beat(1, 2), Beat(1, 3), Beat(2, 4), Beat(0, 5), Beat(1, 6)]
     path.unlink()
     assert beat_of(path) is None
 

@@ -25,8 +25,8 @@ def test_clocks_that_are_nearly_alike_will_do(
 @pytest.mark.parametrize(
     ("ahead", "told"),
     [
-        ((0.0, 37.0), "the clock of host 1 is 37 s before that of host 0: 10 s are allowed"),
-        ((0.0, 3.0, -3600.0), "the clock of host 1 is 3,603 s before that of host 2"),
+        ((0.0, 37.0), "the clock of host 1 is 37 s ahead of that of host 0: 10 s are allowed"),
+        ((0.0, 3.0, -3600.0), "the clock of host 1 is 3,603 s ahead of that of host 2"),
     ],
 )
 def test_clocks_that_disagree_are_named(

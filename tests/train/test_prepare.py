@@ -1,5 +1,6 @@
 """What comes before the first step: made once, from the right documents, and read back."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def test_a_run_goes_on_with_no_other_vocabulary_than_it_began_with(tmp_path: Pat
     began = vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0)
     saved = tmp_path / "step_000004"
     saved.mkdir()
-    (saved / HEAD).write_text("{}")
-    began.save(saved / VOCAB)
+    (saved / HEAD).write_text(json.dumps({"vocab": {"digest": began.digest}}))
     assert vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0).digest == began.digest
     other = learn(["the cat sat on the mat " * 20], size=336, codes=0)
     other.save(tmp_path / VOCAB)
     told = rf"vocab.model is another vocabulary \({other.digest}\) than that of .*step_000004"
     with pytest.raises(ValueError, match=told):
         vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0)
+    (saved / HEAD).write_text("{cut short")  # said where the checkpoint is opened
+    assert vocabulary(TEXT, data=NOWHERE, out=tmp_path, codes=0).digest == other.digest
 
 
 def test_a_source_gives_text_by_its_share() -> None:

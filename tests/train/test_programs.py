@@ -72,7 +72,8 @@ def test_one_that_is_damaged_is_compiled_again(folder: Path) -> None:
         first = compiled(lowered(2.0))(given())
         (kept,) = folder.iterdir()
         whole = kept.read_bytes()
-        for damaged in (b"", whole[: len(whole) // 2], bytes(len(whole))):
+        turned = whole[:-1] + bytes([whole[-1] ^ 1])
+        for damaged in (b"", whole[: len(whole) // 2], bytes(len(whole)), turned):
             kept.write_bytes(damaged)
             again = compiled(lowered(2.0))(given())
             np.testing.assert_array_equal(np.asarray(first), np.asarray(again))
@@ -83,6 +84,18 @@ def test_one_that_exchanges_within_a_loop_is_not_kept(folder: Path) -> None:
     with in_use(mesh_of(SIZES)):
         compiled(lowered(2.0, loops=True))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("keep_unused", [False, True])
+def test_which_arrays_a_program_takes_is_never_mixed_up(folder: Path, keep_unused: bool) -> None:
+    """Without those that it does not use, two that take others have the same text."""
+    with in_use(mesh_of(SIZES)):
+        x = jax.ShapeDtypeStruct((8,), jnp.float32)
+        for used in (lambda a, b: a + 1, lambda a, b: b + 1):
+            program = compiled(jax.jit(used, keep_unused=keep_unused).lower(x, x))
+            found = program(jnp.zeros(8), jnp.ones(8))
+            np.testing.assert_array_equal(found, used(np.zeros(8), np.ones(8)))
+    assert folder.exists() == keep_unused
 
 
 def test_without_a_mesh_it_is_left_to_jax(folder: Path) -> None:
