@@ -54,12 +54,13 @@ def worker(words: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 STARTS = {"spawned": spawned, "forked": forked(worker, [__name__])}
+USED = {"start": spawned}
 
 
-@pytest.fixture(params=STARTS, autouse=True)
+@pytest.fixture(params=STARTS)
 def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How the processes of a test are started."""
-    monkeypatch.setitem(STARTS, "used", STARTS[request.param])
+    monkeypatch.setitem(USED, "start", STARTS[request.param])
 
 
 def supervisor(
@@ -77,7 +78,7 @@ def supervisor(
         limits=Limits(begin=30.0, least=1.0),
         environment=os.environ,
         fewer=lambda: fewer,
-        start=STARTS["used"],
+        start=USED["start"],
         tell=told.append,
     )
 
@@ -101,6 +102,7 @@ def test_when_all_end_well_the_run_is_done(tmp_path: Path) -> None:
     assert (tmp_path / "log_1.txt").read_text() == "the last word\n"
 
 
+@pytest.mark.usefixtures("start")
 def test_when_one_is_killed_all_are_started_again(tmp_path: Path) -> None:
     code, told, seen = ran(tmp_path, "kill")
     assert code == 0 and lives(tmp_path) == [2, 2]
@@ -128,6 +130,7 @@ def test_wrong_usage_is_not_tried_again(tmp_path: Path) -> None:
     assert max(lives(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures("start")
 def test_told_to_end_it_lets_them_save_and_says_start_me_again(tmp_path: Path) -> None:
     def ask() -> None:
         while not (tmp_path / "log_1.txt").exists() or not (tmp_path / "log_1.txt").read_text():
@@ -139,8 +142,11 @@ def test_told_to_end_it_lets_them_save_and_says_start_me_again(tmp_path: Path) -
     assert ran(tmp_path, "long")[0] == AGAIN == 143
 
 
-def test_what_ends_the_one_that_all_are_forked_from_is_not_sigterm(tmp_path: Path) -> None:
+def test_what_ends_the_one_that_all_are_forked_from_is_not_sigterm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the shell's `timeout` and Slurm send it to every process."""
+    monkeypatch.setitem(USED, "start", STARTS["forked"])
     server = forkserver._forkserver
 
     def ask() -> None:
