@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.sharding import (
     AbstractMesh,
     Mesh,
@@ -116,7 +117,7 @@ def shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
 def made(function: Callable[..., Any], *given: Any, **options: Any) -> Any:
     """What a compiled function of arrays makes; every array is made where the table says, and
     never elsewhere first. `options` are the compiler's. Where it is traced, the function itself."""
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(given)):
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(given)):
         return function(*given)
     places: Any = None
     if mesh_in_use() is not None:
@@ -261,9 +262,9 @@ def mesh_in_use() -> AbstractMesh | None:
 
 def written_out(turns: int) -> int:
     """How many turns of a loop that exchanges something are written out: all of a short one where
-    devices are CPUs, so that its program may be read back (`castor.train.programs`)."""
-    short = turns <= SHORT and mesh_in_use() is not None and jax.default_backend() == "cpu"
-    return turns if short else 1
+    devices are CPUs and JAX keeps no programs, so that we may (`castor.train.programs`)."""
+    ours = mesh_in_use() is not None and not jax.config.jax_enable_compilation_cache
+    return turns if ours and turns <= SHORT and jax.default_backend() == "cpu" else 1
 
 
 def by_rows_and_columns(x: Array) -> Array:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,12 @@ def weights(out: Path) -> bytes:
 
 
 def process(out: Path, number: int) -> int:
-    """The process of that number which trains in a folder."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        words = entry.read_bytes().split(b"\0") if entry.exists() else []
-        hosts = next(
-            (w for w, before in zip(words[1:], words, strict=False) if before == b"--hosts"), b""
-        )
-        if str(out).encode() in words and hosts.startswith(f"{number}/".encode()):
-            return int(entry.parent.name)
+    """The process of that number which trains in a folder: what it prints is added to its log."""
+    log = str(out / f"log_{number}.txt")
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours
+            if os.readlink(entry / "fd" / "1") == log:
+                return int(entry.name)
     raise AssertionError(f"process {number} does not run")
 
 
