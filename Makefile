@@ -6,6 +6,8 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --
 NODE_CLIENTS := tests/serve/clients
 # Neighbours stay together and find compiled what they share; who is done takes from the other.
 TWO := -n 2 --dist worksteal
+# Many tests of the server and its page wait, but not for a processor.
+THREE := -n 3 --dist worksteal
 # Tests compile in haste (tests/conftest.py), but those that train for minutes do it as users do.
 AS_USERS := --xla_backend_optimization_level=3
 LONG := tests/cli tests/train
@@ -35,7 +37,7 @@ test: .venv/dev.stamp
 
 slow: .venv/dev.stamp
 	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "$(SLOW)" $(LONG)
-	@$(PYTHON) -m pytest $(TWO) -q -m "$(SLOW)" $(LONG:%=--ignore=%)
+	@$(PYTHON) -m pytest $(THREE) -q -m "$(SLOW)" $(LONG:%=--ignore=%)
 	@$(PYTHON) -m pytest -q -m "slow and alone and not gpu and not npm"
 
 npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json

@@ -163,7 +163,7 @@ def test_a_poisoned_batch_is_skipped_and_counted(
     batches = Loader.iterate
 
     def spoil(self: Any, start: int = 0, groups: Any = None) -> Any:
-        for n, batch in enumerate(batches(self, start, groups), start=1):
+        for n, batch in enumerate(batches(self, start, groups), start=start + 1):
             yield batch._replace(weights=np.maximum(batch.weights, 0.0 if n == 2 else 1.0))
 
     monkeypatch.setattr(jobs, "next_token", poisoned)
