@@ -148,7 +148,7 @@ class _Compared(NamedTuple):
     slope: Any  # as the devices hold it
     alike: Array  # whether all is as it should be
     sums: Sums | None = None  # of the gradient
-    odd: Array | None = None  # the devices that hold other weights than the step before left
+    odd: Any = None  # the devices that hold other weights than the step before left
 
 
 def _compared(state: TrainState, slope: Any, fault: Array, held: Sums | None) -> _Compared:
