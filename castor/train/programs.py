@@ -30,14 +30,17 @@ MOST = 200  # programs that are kept; the oldest go first
 def compiled(lowered: Lowered) -> Compiled:
     """The program, compiled or read back. It is kept only if it keeps what it does not use."""
     folder = _folder()
-    if folder is None or not _tells_all(lowered):
+    if folder is None:
         return lowered.compile()
-    path = folder / _digest(lowered)
+    text = lowered.as_text()
+    if not _tells_all(text, lowered):
+        return lowered.compile()
+    path = folder / _digest(text)
     if (program := _read(path, lowered)) is not None:
         return program
     program = lowered.compile()
-    text = program.as_text()
-    if text is not None and not loops_exchange(text):
+    shared_out = program.as_text()
+    if shared_out is not None and not loops_exchange(shared_out):
         with suppress(OSError, ValueError, RuntimeError):  # no room, or not to be written down
             _write(path, serialize(program)[0])
     return program
@@ -63,17 +66,17 @@ def _folder() -> Path | None:
     return Path(beside) / "mesh"
 
 
-def _tells_all(lowered: Lowered) -> bool:
+def _tells_all(text: str, lowered: Lowered) -> bool:
     """Whether a program's text has every array that it is given, as with `keep_unused`: else it
     does not tell which of them it takes."""
-    main = re.search(r"@main\((.*)", lowered.as_text())
+    main = re.search(r"@main\((.*)", text)
     named = len(re.findall(r"%arg\d+:", main[1])) if main else 0
     return named == len(jax.tree.leaves(lowered.in_avals))
 
 
-def _digest(lowered: Lowered) -> str:
+def _digest(text: str) -> str:
     seat = f"{jax.process_index()}/{jax.process_count()} {jax.local_device_count()}"
-    told = "\n".join((seat, jax.__version__, version("jaxlib"), lowered.as_text()))
+    told = "\n".join((seat, jax.__version__, version("jaxlib"), text))
     return hashlib.sha256(told.encode()).hexdigest()
 
 

@@ -68,6 +68,17 @@ sys.exit(forked(looks, IMPORTS)(command).wait())
 """
 
 
+def by_itself(script: str, log: Path) -> "subprocess.CompletedProcess[str]":
+    """A script in a Python of its own, which nothing was forked from before."""
+    return subprocess.run(
+        [sys.executable, "-c", script, str(log)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def begun(entry: Entry, words: list[str], log: Path) -> Forked:
     start = forked(entry, [__name__, "colorsys"])
     return start(Command(words, {**os.environ, "CASTOR_TRIED": "yes"}, log, False))
@@ -114,13 +125,7 @@ def test_what_training_imports_starts_no_thread(tmp_path: Path) -> None:
     """What one holds at a fork, the new process would wait for. OpenBLAS, which sees to that, has
     one for each core but the first."""
     log = tmp_path / "log.txt"
-    found = subprocess.run(
-        [sys.executable, "-c", LOOKS, str(log)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = by_itself(LOOKS, log)
     assert found.returncode == 0, found.stderr
     missing, _, threads = log.read_text().rpartition(" ")
     assert missing == "[]" and int(threads) <= len(os.sched_getaffinity(0))
@@ -134,12 +139,7 @@ def test_the_code_is_that_of_the_entry(code: int, tmp_path: Path) -> None:
 
 def test_of_one_that_is_shown_only_what_libraries_say_is_put_aside(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    found = subprocess.run(
-        [sys.executable, "-c", SHOWN, str(log)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    found = by_itself(SHOWN, log)
+    assert found.returncode == 0
     assert (found.stdout, found.stderr) == ("above it\n", "")
     assert log.read_text() == "below\n"

@@ -21,7 +21,7 @@ from castor.fleet.ledger import LEDGER
 from castor.fleet.team import Team
 from train.small import TEXT
 
-RECIPE = replace(TEXT, steps=24, rows=8, groups=4, save_every=100, log_every=5)
+RECIPE = replace(TEXT, steps=40, rows=8, groups=4, save_every=100, log_every=5)
 MESH = "fsdp=2,tensor=2"
 
 
@@ -60,8 +60,8 @@ def log_of(out: Path) -> str:
 
 
 def weights(out: Path) -> bytes:
-    assert [path.name for path in checkpoints(out)] == ["step_000024"]
-    return (out / "step_000024" / "weights.safetensors").read_bytes()
+    assert [path.name for path in checkpoints(out)] == ["step_000040"]
+    return (out / "step_000040" / "weights.safetensors").read_bytes()
 
 
 def process(out: Path, number: int) -> int:
