@@ -154,7 +154,8 @@ def _supervised(
 
     changes = [word for change in arguments.set for word in ("--set", change)]
     words = ["drill", "--mesh", told(arguments.mesh), "--out", str(out), "--limit", "0", *changes]
-    return supervised(words, out, ledger, limits=Limits(least=HANG_S, times=5), **given)
+    limits = Limits(least=HANG_S, times=5, stopped=HANG_S)
+    return supervised(words, out, ledger, limits=limits, **given)
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def add(verbs: Verbs) -> None:
         metavar="SECONDS",
         type=count,
         default=HANG_S,
-        help="a process that takes no step for so long, and for 30 times as long as usual, is "
-        f"ended (default: {HANG_S})",
+        help="a process that takes no step for so long, and for 30 times as long as usual, or is "
+        f"stopped for so long, is ended (default: {HANG_S})",
     )
     verb.add_argument(
         "train", nargs=argparse.REMAINDER, metavar="RECIPE ...", help="as of castor train"
@@ -77,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = folder_of(arguments.train)
     out.mkdir(parents=True, exist_ok=True)
     with Ledger(out / LEDGER) as ledger:
-        given = {"processes": arguments.processes, "limits": Limits(least=float(arguments.hang))}
+        limits = Limits(least=float(arguments.hang), stopped=float(arguments.hang))
+        given = {"processes": arguments.processes, "limits": limits}
         return supervised(arguments.train, out, ledger, **given).run()
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,9 +95,17 @@ def add(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, say where it is, and measure what can be measured without data."""
+    from castor.fleet.beat import BEAT, pulsing
+
+    beat = os.environ.get(BEAT)
+    with pulsing(Path(beat)) if beat else nullcontext():
+        _run(arguments, Path(beat or os.devnull))
+
+
+def _run(arguments: argparse.Namespace, beat: Path) -> None:
     from castor.cli.live import Live
     from castor.cli.screen import aside
-    from castor.fleet.beat import BEAT, beating
+    from castor.fleet.beat import beating
     from castor.fleet.team import Team
     from castor.train.loop import CURVES
     from castor.train.memory import Kept
@@ -109,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     mesh = _mesh(arguments.mesh, arguments.hosts)
     kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
     where = {"data": data, "out": out, "mesh": mesh, "kept": kept}
-    first, beat = Team().first, Path(os.environ.get(BEAT, os.devnull))
+    first = Team().first
     with _together(out, beat, debug=arguments.debug):
         if not first:
             train(recipe, report=beating(beat, place=_place), **where)

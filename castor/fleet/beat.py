@@ -1,13 +1,17 @@
-"""Signs of life: how far a process has come, in a file that whoever started it looks at.
+"""Signs of life: how far a process has come, in a file that whoever started it looks at, and beside
+it a pulse, which tells only that the process is not stopped.
 
-Invariant: a process that hangs stops writing it, and nothing else does.
+Invariant: a process that hangs stops writing the file, and nothing else does.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 BEAT = "CASTOR_BEAT"  # in the environment: the file
+PULSE_S = 0.5
 
 
 class Beat(NamedTuple):
@@ -49,3 +53,36 @@ def beat_of(path: Path) -> Beat | None:
     except FileNotFoundError:
         return None
     return Beat(*map(int, words)) if len(words) == 2 else NONE
+
+
+@contextmanager
+def pulsing(path: Path) -> Generator[None]:
+    """While the block lasts, count up beside `path` twice a second, from a thread of its own: also
+    where the process reads data, compiles or waits, and has no other sign of life to give."""
+    over = threading.Event()
+
+    def pulse() -> None:
+        count = 0
+        while not over.wait(PULSE_S):
+            count += 1
+            _pulse_file(path).write_text(str(count))
+
+    thread = threading.Thread(target=pulse, daemon=True, name="pulse")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def pulse_of(path: Path) -> str | None:
+    """The last pulse of the process whose signs of life are in a file; None before the first."""
+    try:
+        return _pulse_file(path).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _pulse_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pulse")

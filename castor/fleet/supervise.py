@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from castor.fleet.beat import BEAT, NONE, beat_of
+from castor.fleet.beat import BEAT, NONE, beat_of, pulse_of
 from castor.fleet.forked import Command
 from castor.fleet.ledger import Ledger
 from castor.fleet.team import Seat
@@ -35,6 +35,7 @@ class Limits(NamedTuple):
     begin: float = 900.0  # before the first steps, while data is read and programs are compiled
     least: float = 60.0  # after that, or
     times: float = 30.0  # as long as is usual between two steps, if that is more
+    stopped: float = 60.0  # without a pulse, at any time
 
 
 @runtime_checkable
@@ -150,8 +151,8 @@ class Supervisor:
         with socket.create_server(("127.0.0.1", 0)) as free:
             coordinator = f"{self._address}:{free.getsockname()[1]}"
         beats = [self._beats / str(process) for process in range(self._processes)]
-        for beat in beats:
-            beat.unlink(missing_ok=True)
+        for old in self._beats.iterdir():
+            old.unlink()
         self.running = []
         try:
             for process, beat in enumerate(beats):
@@ -233,12 +234,13 @@ class Supervisor:
 
 
 class _Watch:
-    """Looks for the process that no longer gives signs of life."""
+    """Looks for the process that no longer gives signs of life, or is stopped."""
 
     def __init__(self, beats: Sequence[Path], limits: Limits) -> None:
         now = time.monotonic()
         self._limits = limits
         self._seen = {beat: (NONE, now) for beat in beats}
+        self._pulses: dict[Path, tuple[str | None, float]] = {}
         self._gaps: list[float] = []  # between two steps
 
     def hung(self, codes: Sequence[int | None]) -> tuple[int, float] | None:
@@ -260,7 +262,20 @@ class _Watch:
             usual = statistics.median(self._gaps) if self._gaps else 0.0
             limit = max(self._limits.least, self._limits.times * usual)
         silent, path = max((now - since, path) for path, (_, since) in self._seen.items())
-        return (int(path.name), silent) if silent > limit else None
+        return (int(path.name), silent) if silent > limit else self._stopped(now)
+
+    def _stopped(self, now: float) -> tuple[int, float] | None:
+        """One whose pulse has stopped, or not begun since another's has."""
+        pulses = {path: pulse_of(path) for path in self._seen}
+        if not self._pulses and not any(pulses.values()):
+            return None
+        for path, pulse in pulses.items():
+            last, since = self._pulses.setdefault(path, (pulse, now))
+            if pulse != last:
+                self._pulses[path] = pulse, now
+            elif now - since > self._limits.stopped:
+                return int(path.name), now - since
+        return None
 
 
 def _told(code: int) -> str:

@@ -9,7 +9,7 @@ from castor.train.recipe import LearnVocab, Recipe
 
 DRILL = Recipe(
     name="drill",
-    model=ModelConfig(layers=4, width=128, hidden=256, heads=4, head_width=32, context=256),
+    model=ModelConfig(layers=2, width=128, hidden=256, heads=4, head_width=32, context=256),
     vocab=LearnVocab(size=512, characters=50_000),
     mixture=Mixture((Part(Playground("sums"), 1.0), Part(Playground("sums", ("de",)), 1.0))),
     optimizer=AdamW(peak_lr=1e-3),

@@ -9,6 +9,8 @@ A device that computed its own share of a sum wrong, before it was added up, is 
 
 import math
 from collections import Counter, deque
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -21,6 +23,7 @@ from jaxtyping import Bool, Int32, UInt32
 
 from castor.fleet.ledger import Ledger
 from castor.models.layout import AXES, by_device, everywhere, mesh_in_use, shardings
+from castor.train.programs import lean
 
 if TYPE_CHECKING:
     from castor.train.step import StepMetrics
@@ -61,14 +64,18 @@ def weighed(weights: Any) -> Sums:
     return summed(weights, jnp.array(NONE, jnp.int32))[1]
 
 
-def known(weights: Any) -> Sums | None:
-    """The same, taken now, where the mesh in use has replicas that can be compared."""
-    return _everywhere_weighed(weights) if compares() else None
+def known(weights: Any, run: str = "") -> Sums | None:
+    """The same, taken now, where the mesh in use has replicas that can be compared; `run` is the
+    name of the run, if it has one."""
+    return _everywhere_weighed(run)(weights) if compares() else None
 
 
-@jax.jit
-def _everywhere_weighed(weights: Any) -> Sums:
-    return everywhere(weighed(weights))
+@cache
+def _everywhere_weighed(run: str) -> Callable[[Any], Sums]:
+    def everyones(weights: Any) -> Sums:
+        return everywhere(weighed(weights))
+
+    return lean(jax.jit(everyones, keep_unused=True), told=run and f"{run} weighed")
 
 
 def compares() -> bool:

@@ -36,11 +36,13 @@ from castor.train.memory import Kept, Memory, Nowhere, keeping
 from castor.train.meter import Meter, peak_of
 from castor.train.metrics import NOTHING, Log, Sums, Tally, shared
 from castor.train.objectives import Loss
+from castor.train.programs import lean
 from castor.train.recipe import FineTune, Run
 from castor.train.saver import Saver
-from castor.train.step import Step, TrainState, cast, lean, make_step, start
+from castor.train.step import Step, TrainState, cast, make_step, start
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
+Measure = Callable[[TrainState, Callable[[], None]], Sums]  # of a state, with signs of life
 
 
 def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team: Team) -> Path:
@@ -51,7 +53,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
     with (
         stoppable() as asked,
         Ledger(out / ledger_of(team.process)) as ledger,
-        Saver(out, run.keep, team) as saver,
+        Saver(out, run.keep, team, kept and kept.tell) as saver,
         keeping(job, kept, team, ledger) as memory,
         in_use(mesh),
     ):
@@ -62,10 +64,13 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         first = int(state.step)
         log = Log(out / METRICS, start=first, team=team)
         meter = Meter(job, ledger, team, first=first, peak=peak)
-        measure = _measure(job, team)
+        measure = _measure(job, team, memory.run)
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state, partial(report, Progress(job.stage, 0, run.steps))))
-        rows, held = rows_here(run.rows), known(state.model)
+        written = partial(_written, job, log, meter, measure, saver)
+        if first == run.steps:  # it was kept in memory, and not saved any more
+            written(first, state, partial(report, meter.progress(first)), ends=True)
+        rows, held = rows_here(run.rows), known(state.model, memory.run)
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()
@@ -87,13 +92,7 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
                 continue
             if ends or n % run.log_every == 0:
                 log.add(meter.record(n, state))
-            loss = None
-            if n == run.steps or (run.eval_every and n % run.eval_every == 0):
-                with meter.aside("evaluation"):
-                    loss = _note(log, job, n, measure(state, alive))
-            if ends or n % run.save_every == 0:
-                with meter.aside("checkpoint"):
-                    saver.save(job, n, loss, state, alive)
+            written(n, state, alive, ends=ends)
             if ends:
                 break
         with meter.aside("checkpoint"):
@@ -103,6 +102,28 @@ def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team:
         memory.clear()
         ledger.happened("ended")
     return place(out, run.steps)
+
+
+def _written(
+    job: Job,
+    log: Log,
+    meter: Meter,
+    measure: Measure,
+    saver: Saver,
+    n: int,
+    state: TrainState,
+    alive: Callable[[], None],
+    *,
+    ends: bool,
+) -> None:
+    """Measure and save the state after step n where that is due."""
+    run, loss = job.run, None
+    if n == run.steps or (run.eval_every and n % run.eval_every == 0):
+        with meter.aside("evaluation"):
+            loss = _note(log, job, n, measure(state, alive))
+    if ends or n % run.save_every == 0:
+        with meter.aside("checkpoint"):
+            saver.save(job, n, loss, state, alive)
 
 
 def _back(step: int, meter: Meter, log: Log) -> int:
@@ -135,7 +156,8 @@ def _begin(
         accumulate=run.accumulate,
         ema=run.ema,
         frozen=shard(job.frozen),
-        compiled=partial(team.wait, "compiled"),
+        ready=partial(team.wait, "compiled"),
+        told=memory.run and f"{memory.run} step",
     )
     return state, step
 
@@ -169,7 +191,7 @@ def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
     return held_out.loss
 
 
-def _measure(job: Job, team: Team) -> Callable[[TrainState, Callable[[], None]], Sums]:
+def _measure(job: Job, team: Team, name: str) -> Measure:
     """A function that adds up the losses of all held-out batches, with a sign of life at each."""
     rows = job.run.rows
     batches = cache(lambda: list(job.held_out(rows_here(rows))))
@@ -178,7 +200,8 @@ def _measure(job: Job, team: Team) -> Callable[[TrainState, Callable[[], None]],
     def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
         return everywhere(job.objective(cast(model, job.run.precision), batch, *frozen))
 
-    program = lean(jax.jit(loss, keep_unused=True), compiled=partial(team.wait, "compiled"))
+    told, ready = name and f"{name} held out", partial(team.wait, "compiled")
+    program = lean(jax.jit(loss, keep_unused=True), ready=ready, told=told)
 
     def measure(state: TrainState, alive: Callable[[], None]) -> Sums:
         sums = Sums()

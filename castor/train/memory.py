@@ -33,6 +33,7 @@ from castor.models.stored import named
 from castor.train.corruption import NONE, Fault, Sums, known, weighed
 from castor.train.faults import injected
 from castor.train.job import Job
+from castor.train.programs import lean
 from castor.train.recipe import name_of
 from castor.train.step import TrainState
 
@@ -61,12 +62,15 @@ class Memory:
     """
 
     def __init__(self, kept: Kept, run: str, team: Team, ledger: Ledger) -> None:
-        self._kept, self._run, self._team, self._ledger = kept, run, team, ledger
+        self._kept, self.run, self._team, self._ledger = kept, run, team, ledger
         folder = place_of(kept.folder, run, team.process)
         self._shelf = Shelf(folder, run)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._putting: Future[None] | None = None
         self._next = (team.process + 1) % team.processes
+        self._copy = lean(jax.jit(_copy, keep_unused=True), told=f"{run} copy")
+        # Each device keeps its own sum: nothing is exchanged beside a step.
+        self._sums = lean(jax.jit(weighed, keep_unused=True), told=f"{run} sums")
         self._keeper = self._started()
         self._addresses = team.everyones("keeper", self._keeper.address)
         self._pass_on()
@@ -111,7 +115,7 @@ class Memory:
         found = self.newest(state, after=0)
         if found is None:
             raise ValueError(_changed(spoilt, "nothing is held in memory either"))
-        return found, known(found.model)
+        return found, known(found.model, self.run)
 
     def fault(self, state: TrainState) -> Fault:
         """What a drill has asked this process to do wrong in its next step."""
@@ -124,8 +128,8 @@ class Memory:
         if n % self._kept.every:
             return
         self.wait()
-        own = _copy(state)
-        sums = None if held is None else _sums(own.model)
+        own = self._copy(state)
+        sums = None if held is None else self._sums(own.model)
         self._putting = self._pool.submit(self._put, n, own, (held, sums))
 
     def wait(self) -> None:
@@ -198,13 +202,13 @@ class Memory:
         while time.monotonic() < end:
             here = announced(folder)
             if here is not None:
-                keeper = Keeper(here.address, self._run, ASK_S)
+                keeper = Keeper(here.address, self.run, ASK_S)
                 with suppress(ConnectionError):
                     keeper.status()
                     self._team.publish("keeper", here.address)
                     return keeper
             if started is None or started.poll() is not None:
-                words = command(folder, self._run, rank=self._team.process, host=self._team.host)
+                words = command(folder, self.run, rank=self._team.process, host=self._team.host)
                 with (folder / "keeper.log").open("ab") as log:
                     started = subprocess.Popen(
                         words, start_new_session=True, stdout=log, stderr=log
@@ -231,7 +235,7 @@ class Memory:
         found = []
         beside = [here.address for _, here in self._beside()]
         for address in dict.fromkeys([self._keeper.address, *self._addresses, *beside]):
-            keeper = Keeper(address, self._run, ASK_S)
+            keeper = Keeper(address, self.run, ASK_S)
             with suppress(OSError):
                 found.append((keeper, keeper.held()))
         return found
@@ -248,8 +252,8 @@ class Memory:
             for folder, here in self._beside():
                 if int(folder.name.rpartition("-")[2]) >= self._team.processes:
                     with suppress(OSError, ValueError):
-                        Keeper(here.address, self._run, ASK_S).stop()
-                    Shelf(folder, self._run).clear()
+                        Keeper(here.address, self.run, ASK_S).stop()
+                    Shelf(folder, self.run).clear()
 
     def _read(self, step: int, fresh: TrainState) -> TrainState:
         places = {
@@ -301,7 +305,6 @@ def _plain(state: TrainState) -> TrainState:
     return replace(state, key=jax.random.key_data(state.key))
 
 
-@jax.jit
 def _copy(state: TrainState) -> TrainState:
     """The state once more, with its key as plain numbers."""
     return settled(jax.tree.map(jnp.copy, _plain(state)))
@@ -326,9 +329,6 @@ def _edges(index: tuple[slice, ...], shape: tuple[int, ...]) -> Index:
     return tuple((start, stop) for start, stop in pairs)
 
 
-_sums = jax.jit(weighed)  # each device keeps its own: nothing is exchanged beside a step
-
-
 def _check(wanted: Sums | None, found: Array | None) -> None:
     """Raises ValueError if the weights on a device of this process are not those of those sums."""
     if wanted is None or found is None:
@@ -347,6 +347,8 @@ def _changed(spoilt: list[int], what: str) -> str:
 
 class Nowhere:
     """A run that is not kept in memory."""
+
+    run = ""  # it has no name
 
     def newest(self, fresh: TrainState, *, after: int) -> TrainState | None:
         """None."""

@@ -75,7 +75,8 @@ class Meter:
         self._flight = metrics, self._job.told(batch)
         if not self._begun:  # compiled by now, and the sources are open
             run = self._job.run
-            self._forward = self._job.forward(batch) * run.rows // len(rows_here(run.rows))
+            if self._team.first:  # which writes the log
+                self._forward = self._job.forward(batch) * run.rows // len(rows_here(run.rows))
             self._begun = self._since = time.perf_counter()
             self._landed = self._ledger.now()
         return None

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from castor.core.batch import Batch
-from castor.core.files import FULL, write_atomic
+from castor.core.files import FULL
 from castor.fleet.team import Team
 from castor.tokens.control import Control
 from castor.tokens.vocab import Vocab
@@ -140,12 +140,17 @@ class Log:
         self.back(start)
 
     def back(self, step: int) -> None:
-        """Forget what comes after a step: it will be taken again."""
+        """Forget what comes after a step: it will be taken again. That needs no room."""
         self._waiting = [line for line in self._waiting if line["step"] <= step]
-        if self._path is not None:
-            before = [line for line in read(self._path) if line["step"] <= step]
-            lines = "".join(json.dumps(line) + "\n" for line in before)
-            write_atomic(self._path, lines.encode())
+        if self._path is None:
+            return
+        self._path.touch()
+        size = 0
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            size += len(line)
+        os.truncate(self._path, size)
 
     def add(self, record: dict[str, Any]) -> None:
         """One line more; numbers have six digits, and what is not finite is null."""

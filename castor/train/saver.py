@@ -4,9 +4,13 @@ Invariant: what is written is the state after the step that it is named by, what
 meanwhile; a run that ends has written all of them.
 """
 
+import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+
+import jax
 
 from castor.checkpoint import STATE, AnyCheckpoint, Keep, prune, save
 from castor.checkpoint.state import write_state
@@ -17,6 +21,8 @@ from castor.train.step import TrainState
 
 Alive = Callable[[], None]
 SIGN_S, SIGNS = 1.0, 1800  # between two signs of life, and how many a hung disk may give
+ROOM_S = 300.0  # in which a full disk must have room again
+MORE = 2**24  # bytes that a checkpoint may take besides its arrays
 
 
 def none() -> None:
@@ -24,10 +30,16 @@ def none() -> None:
 
 
 class Saver:
-    """Writes the checkpoints of a run to `out`, one at a time, and removes old ones."""
+    """Writes the checkpoints of a run to `out`, one at a time, and removes old ones.
 
-    def __init__(self, out: Path, keep: Keep, team: Team) -> None:
-        self._out, self._keep, self._team = out, keep, team
+    With `full`, which is told of it, one waits beside the training until the disk has room for it;
+    that is for a run which is kept elsewhere meanwhile.
+    """
+
+    def __init__(
+        self, out: Path, keep: Keep, team: Team, full: Callable[[str], None] | None = None
+    ) -> None:
+        self._out, self._keep, self._team, self._full = out, keep, team, full
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -68,12 +80,25 @@ class Saver:
     def _write(self, checkpoint: AnyCheckpoint, own: TrainState) -> None:
         team = self._team
         if team.first:
+            self._make_room(checkpoint.step, own)
             announced = {"processes": team.processes, "announce": self._announce}
             save(self._out, checkpoint, state=own, **announced)
             prune(self._out, self._keep)
         else:
             write_state(Path(team.told("aside")) / STATE, own, processes=team.processes)
         team.wait("saved")
+
+    def _make_room(self, step: int, own: TrainState) -> None:
+        wanted = MORE + sum(4 * leaf.size for leaf in jax.tree.leaves((own.model, own)))
+        if self._full is None or (free := shutil.disk_usage(self._out).free) >= wanted:
+            return
+        self._full(
+            f"the checkpoint of step {step} takes {wanted / 1e6:,.0f} MB, and {self._out} has "
+            f"{free / 1e6:,.0f} left: make room; it waits {ROOM_S:g} s"
+        )
+        end = time.monotonic() + ROOM_S
+        while shutil.disk_usage(self._out).free < wanted and time.monotonic() < end:
+            time.sleep(SIGN_S)
 
     def _announce(self, aside: Path) -> None:
         self._team.told("aside", str(aside))

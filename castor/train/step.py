@@ -5,7 +5,6 @@ finite changes nothing but the count of such steps; one whose loss is more than 
 gradient is not the same on all replicas of a mesh, changes nothing at all.
 """
 
-import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from castor.models.layout import everywhere, settled
 from castor.train.corruption import NONE, Fault, Held, Sums, agree, compares, unknown, weighed
 from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
-from castor.train.programs import compiled as compiled_once
+from castor.train.programs import lean
 
 Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
 
@@ -90,16 +89,16 @@ def make_step(
     accumulate: int = 1,
     ema: float = 0.0,
     frozen: tuple[Any, ...] = (),
-    compiled: Callable[[], None] = lambda: None,
+    ready: Callable[[], None] = lambda: None,
+    told: str = "",
 ) -> Step:
     """The compiled step. Batches are cut into `accumulate` parts along their rows.
 
     `precision` is the type of the forward and backward pass; weights and moments stay float32.
     `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
-    `compiled` is as in `lean`.
+    `ready` is as in `lean`; `told` too, of all of the above.
     """
     gradients = _gradients(objective, precision=precision, accumulate=accumulate)
-    checked = compares()
 
     def step(
         state: TrainState,
@@ -126,7 +125,7 @@ def make_step(
             left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
         return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
-    program = lean(jax.jit(step, donate_argnums=0, keep_unused=True), compiled=compiled)
+    program = lean(jax.jit(step, donate_argnums=0, keep_unused=True), ready=ready, told=told)
 
     def call(
         state: TrainState,
@@ -137,7 +136,7 @@ def make_step(
         fault: Fault = NONE,
         held: Sums | None = None,
     ) -> tuple[TrainState, StepMetrics]:
-        held = unknown() if checked and held is None else held
+        held = unknown() if held is None and compares() else held
         given = np.int32(after), np.float32(limit), np.array(fault, np.int32)
         return program(state, batch, frozen, *given, held)
 
@@ -199,36 +198,6 @@ def _gradients(
         return jax.lax.scan(add, zeros, parts)[0]
 
     return gradients if accumulate == 1 else summed
-
-
-def lean(function: Any, *, compiled: Callable[[], None] = lambda: None) -> Callable[..., Any]:
-    """A jitted function that gives back what its compiler leaves.
-
-    `compiled` is called when a program is, before it runs: among several processes, one that ran it
-    long before another could would give up waiting for it.
-
-    Compiling leaves some 230 MB in the heap's free lists (measured for 9.7M weights), which the
-    C library keeps while the function takes its own memory beside them.
-    """
-    made: dict[Any, Callable[..., Any]] = {}
-
-    def call(*given: Any) -> Any:
-        leaves, shape = jax.tree.flatten(given)
-        kind = shape, tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves)
-        if kind not in made:
-            made[kind] = compiled_once(function.lower(*given))
-            give_back()
-            compiled()
-        return made[kind](*given)
-
-    return call
-
-
-def give_back() -> None:
-    """Return the heap's free pages to the system, where the C library is one that can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def cast(tree: Any, precision: str) -> Any:

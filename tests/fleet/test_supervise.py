@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from castor.fleet.beat import BEAT, Beat, beat_of, beating
+from castor.fleet.beat import BEAT, Beat, beat_of, beating, pulse_of, pulsing
 from castor.fleet.forked import forked
 from castor.fleet.ledger import LEDGER, Ledger, entries
 from castor.fleet.supervise import AGAIN, Limits, Supervisor, spawned
@@ -27,6 +27,11 @@ lives = out / f"lives_{process}"
 with lives.open("a") as file:
     file.write("x")
 first = len(lives.read_text()) == 1
+if what in ("stop", "late"):
+    if process == 0 or what == "stop":
+        Path(os.environ["CASTOR_BEAT"] + ".pulse").write_text("1")
+    if process == 1 and first:  # before the first step
+        os.kill(os.getpid(), signal.SIGSTOP)
 for n in range(1, 12):
     Path(os.environ["CASTOR_BEAT"]).write_text(f"{n} {n}")
     time.sleep(0.02)
@@ -75,7 +80,7 @@ def supervisor(
         2,
         logs=out,
         ledger=ledger,
-        limits=Limits(begin=30.0, least=1.0),
+        limits=Limits(begin=30.0, least=1.0, stopped=0.5),
         environment=os.environ,
         fewer=lambda: fewer,
         start=USED["start"],
@@ -122,6 +127,31 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     code, _, seen = ran(tmp_path, "hang")
     assert code == 0 and lives(tmp_path)[1] == 2
     assert len(seen) == 1 and seen[0].startswith("process 1 hung for ")
+
+
+@pytest.mark.parametrize("what", ["stop", "late"])
+def test_one_that_is_stopped_is_ended_also_before_its_first_step(tmp_path: Path, what: str) -> None:
+    begun = time.monotonic()
+    code, _, seen = ran(tmp_path, what)
+    assert code == 0 and lives(tmp_path)[1] == 2
+    assert seen == ["process 1 hung for 1 s"]
+    assert time.monotonic() - begun < 10.0  # of 30
+
+
+def test_a_pulse_goes_on_while_the_block_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("castor.fleet.beat.PULSE_S", 0.01)
+    assert pulse_of(tmp_path / "0") is None
+    with pulsing(tmp_path / "0"):
+        seen = set()
+        end = time.monotonic() + 10.0
+        while len(seen) < 3 and time.monotonic() < end:
+            seen.add(pulse_of(tmp_path / "0"))
+    assert len(seen) == 3
+    last = pulse_of(tmp_path / "0")
+    time.sleep(0.1)
+    assert pulse_of(tmp_path / "0") == last and beat_of(tmp_path / "0") is None
 
 
 def test_wrong_usage_is_not_tried_again(tmp_path: Path) -> None:

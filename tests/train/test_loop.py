@@ -27,6 +27,7 @@ from castor.train import job as jobs
 from castor.train import loop, meter
 from castor.train import run as runs
 from castor.train.job import Progress
+from castor.train.memory import Kept
 from castor.train.metrics import read
 from castor.train.optim import AdamW
 from castor.train.recipe import LearnVocab, Recipe, StoredCodec, StoredVocab
@@ -176,6 +177,29 @@ def test_a_poisoned_batch_is_skipped_and_counted(
     monkeypatch.setattr(Loader, "iterate", batches)
     with pytest.raises(ValueError, match="has not been finite for 2 steps: lower"):
         run(TEXT, tmp_path / "always")
+
+
+def test_what_was_kept_of_the_last_step_is_saved_when_the_run_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(folder=tmp_path / "memory")
+    kept.folder.mkdir()
+    recipe = replace(PLAIN, save_every=100)
+    whole = train(recipe, data=NOWHERE, out=tmp_path / "whole")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.Saver, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data=NOWHERE, out=tmp_path / "run", kept=kept)
+    monkeypatch.undo()
+    assert not checkpoints(tmp_path / "run")
+    again = train(recipe, data=NOWHERE, out=tmp_path / "run", kept=kept)
+    assert (again / "weights.safetensors").read_bytes() == (
+        whole / "weights.safetensors"
+    ).read_bytes()
+    assert not any((tmp_path / "memory").rglob("slot*"))
 
 
 def test_another_recipe_is_refused_and_a_damaged_checkpoint_named(tmp_path: Path) -> None:

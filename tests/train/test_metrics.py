@@ -108,6 +108,20 @@ def test_a_resumed_log_forgets_the_steps_that_come_again(tmp_path: Path) -> None
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20, 30]
 
 
+def test_going_back_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(tmp_path / "log", start=0, team=Team())
+    for step in (10, 20, 30):
+        log.add({"step": step})
+
+    def full(*_: Any, **__: Any) -> None:  # for a new file, or for more of an old one
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    Log(tmp_path / "log", start=20, team=Team())
+    assert read(tmp_path / "log") == [{"step": 10}, {"step": 20}]
+
+
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     assert read(tmp_path / "none.jsonl") == []
 

@@ -13,7 +13,8 @@ from castor.models import decoder
 from castor.models.sizes import ModelConfig
 from castor.train.objectives import SOURCES, Loss, next_token
 from castor.train.optim import AdamW, Muon, WarmupStableDecay
-from castor.train.step import StepMetrics, TrainState, cast, lean, make_step, start
+from castor.train.programs import lean
+from castor.train.step import StepMetrics, TrainState, cast, make_step, start
 
 CONFIG = ModelConfig(layers=2, width=32, hidden=64, heads=2, head_width=16, vocab=64)
 CONSTANT = WarmupStableDecay(warmup=0, decay=0.0, floor=1)
