@@ -83,6 +83,13 @@ def add(verbs: Verbs) -> None:
         help="keep the newest state in memory too, every so many steps, where neither the end of "
         "this process nor, among several hosts, that of its host reaches it; 0 = not (default)",
     )
+    verb.add_argument(
+        "--copy",
+        metavar="URL",
+        help="copy what is saved to a bucket too, such as s3://bucket/run (needs s3fs) or "
+        "gs://bucket/run (gcsfs), and take the run up from there on a machine that does not have "
+        "it",
+    )
     finetune.add_flags(verb)
     verb.add_argument(
         "--limit",
@@ -103,6 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, beat: Path) -> None:
+    from castor.checkpoint.bucket import Bucket
     from castor.cli.live import Live
     from castor.cli.screen import aside
     from castor.fleet.beat import beating
@@ -116,8 +124,9 @@ def _run(arguments: argparse.Namespace, beat: Path) -> None:
     out = out_of(arguments)
     mesh = _mesh(arguments.mesh, arguments.hosts)
     kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
-    where = {"data": data, "out": out, "mesh": mesh, "kept": kept}
     first = Team().first
+    bucket = Bucket(arguments.copy, aside.print) if arguments.copy and first else None
+    where = {"data": data, "out": out, "mesh": mesh, "kept": kept, "bucket": bucket}
     with _together(out, beat, debug=arguments.debug):
         if not first:
             train(recipe, report=beating(beat, place=_place), **where)
@@ -189,8 +198,8 @@ def out_of(arguments: argparse.Namespace) -> Path:
     """
     if arguments.out is not None and re.match(r"[a-z][a-z0-9+.-]+:/", str(arguments.out)):
         raise ValueError(
-            f"--out {str(arguments.out).replace(':/', '://', 1)} is the address of a bucket, and a "
-            "run is kept in a folder: mount the bucket (gcsfuse, s3fs), and name a folder there"
+            f"--out {(given := str(arguments.out).replace(':/', '://', 1))} is the address of a "
+            f"bucket, and a run is kept in a folder: name one, and give --copy {given} too"
         )
     return arguments.out or Path("runs") / asked(arguments)[0].name.replace("/", "_")
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
@@ -68,6 +68,18 @@ def write_atomic(path: Path | str, data: bytes) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+
+
+def store(address: str) -> tuple[Any, str]:
+    """The file system of fsspec's at an address such as s3://bucket/run, and the path in it.
+
+    Raises:
+        ValueError: fsspec knows no such address, or a package is wanting that opens it.
+    """
+    try:
+        return cast(Any, fsspec).core.url_to_fs(address)
+    except (ImportError, ValueError) as error:  # it names the package that is wanting
+        raise ValueError(f"{address} cannot be opened: {error}") from None
 
 
 @contextmanager

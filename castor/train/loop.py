@@ -9,12 +9,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
 from castor.checkpoint import newest, place, resume, step_of, sweep
+from castor.checkpoint.bucket import Bucket
 from castor.fleet.ledger import Ledger, ledger_of
 from castor.fleet.team import Team
 from castor.models.layout import (
@@ -45,15 +46,25 @@ METRICS, CURVES = "metrics.jsonl", "curves.png"
 Measure = Callable[[TrainState, Callable[[], None]], Sums]  # of a state, with signs of life
 
 
-def fit(job: Job, *, report: Report, mesh: Mesh | None, kept: Kept | None, team: Team) -> Path:
+class Means(NamedTuple):
+    """What a job is trained with."""
+
+    report: Report
+    mesh: Mesh | None  # None = one device
+    kept: Kept | None  # None = not in memory
+    bucket: Bucket | None  # None = not copied; only the first process has one
+    team: Team
+
+
+def fit(job: Job, means: Means) -> Path:
     """Take all the steps of a job that its newest checkpoint, or what is kept in memory, has not
     taken."""
-    run, out = job.run, job.out
+    run, out, (report, mesh, kept, bucket, team) = job.run, job.out, means
     peak = peak_of(run, out, team)  # of this process alone, so before the mesh is in use
     with (
         stoppable() as asked,
         Ledger(out / ledger_of(team.process)) as ledger,
-        Saver(out, run.keep, team, kept and kept.tell) as saver,
+        Saver(out, run.keep, team, full=kept and kept.tell, bucket=bucket) as saver,
         keeping(job, kept, team, ledger) as memory,
         in_use(mesh),
     ):

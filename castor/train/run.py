@@ -14,6 +14,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from castor.checkpoint import HEAD, MERGED, VOCAB, load_codec, newest, place
+from castor.checkpoint.bucket import Bucket
 from castor.core.files import write_atomic
 from castor.core.recipe import from_json, to_json
 from castor.fleet.team import Team
@@ -22,7 +23,7 @@ from castor.models.lora import Lora
 from castor.train.finetune import finetune_job, merge
 from castor.train.interruption import alone
 from castor.train.job import Progress, Report, codec_job, model_job
-from castor.train.loop import fit
+from castor.train.loop import Means, fit
 from castor.train.memory import Kept
 from castor.train.prepare import picture_book, vocabulary
 from castor.train.recipe import (
@@ -46,6 +47,7 @@ def train(
     report: Report = lambda _: None,
     mesh: Mesh | None = None,
     kept: Kept | None = None,
+    bucket: Bucket | None = None,
 ) -> Path:
     """Do all of a run that is not done yet, and give the path of its last checkpoint.
 
@@ -54,12 +56,14 @@ def train(
     gives that. SIGTERM and Ctrl-C save before they end the process. A run may go on with another
     `mesh` than it began with; None = one device. What is `kept` in memory outlives the process: a
     run goes on from there, if it is newer than the last checkpoint. Several processes which have
-    joined by `castor.fleet.team.join` are one run; all of them see `out` and `data`.
+    joined by `castor.fleet.team.join` are one run; all of them see `out` and `data`. The first one
+    copies what is saved to the `bucket` too, and takes the run up from there where that is further.
 
     Raises:
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
             data is missing or does not fit; or the mesh does not divide rows, their length or the
             model's heads; or the clocks of its hosts disagree.
+        OSError: something cannot be written, in the end also to the bucket.
     """
     if mesh is not None:
         fits(recipe, mesh.shape)
@@ -67,21 +71,26 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) if team.first else nullcontext():
         if team.first:
+            if bucket is not None:
+                bucket.fetch(out)
             _settle(recipe, out)
         team.wait("settled")
         team.refuse_clocks()
         done = place(out, recipe.steps)
         if not done.exists():
             where = {"data": data, "out": out, "report": report, "mesh": mesh, "kept": kept}
-            done = _fitted(recipe, team, **where)
+            done = _fitted(recipe, team, **where, bucket=bucket)
         if isinstance(recipe, FineTune) and isinstance(recipe.tuning, Lora):
-            return team.after_first("merged", partial(_merged, out))
+            done = team.after_first("merged", partial(_merged, out))
+        if bucket is not None:
+            bucket.finish(out)
         return done
 
 
 def _fitted(recipe: AnyRecipe, team: Team, **where: Any) -> Path:
     data, out, report = where["data"], where["out"], where["report"]
-    fitted = partial(fit, report=report, mesh=where["mesh"], kept=where["kept"], team=team)
+    means = Means(report, where["mesh"], where["kept"], where["bucket"], team)
+    fitted = partial(fit, means=means)
     if isinstance(recipe, FineTune):
         report(Progress("model", 0, recipe.steps))
         job = team.after_first("job", partial(finetune_job, recipe, data=data, out=out))
@@ -91,7 +100,8 @@ def _fitted(recipe: AnyRecipe, team: Team, **where: Any) -> Path:
         return fitted(codec_job(recipe, data=data, out=out))
     codec = book = None
     if isinstance(recipe.codec, CodecRecipe):
-        codec = load_codec(train(recipe.codec, **(where | {"out": out / "codec"})))
+        below = where["bucket"] and where["bucket"].below("codec")
+        codec = load_codec(train(recipe.codec, **(where | {"out": out / "codec", "bucket": below})))
     elif isinstance(recipe.codec, StoredCodec):
         codec = load_codec(stored(recipe.codec.path))
     report(Progress("vocabulary", 0, 0))

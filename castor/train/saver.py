@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from castor.checkpoint import STATE, AnyCheckpoint, Keep, prune, save
+from castor.checkpoint.bucket import Bucket
 from castor.checkpoint.state import write_state
 from castor.fleet.team import Team
 from castor.models.layout import copied, whole
@@ -33,13 +34,20 @@ class Saver:
     """Writes the checkpoints of a run to `out`, one at a time, and removes old ones.
 
     With `full`, which is told of it, one waits beside the training until the disk has room for it;
-    that is for a run which is kept elsewhere meanwhile.
+    that is for a run which is kept elsewhere meanwhile. The first process copies each to `bucket`.
     """
 
     def __init__(
-        self, out: Path, keep: Keep, team: Team, full: Callable[[str], None] | None = None
+        self,
+        out: Path,
+        keep: Keep,
+        team: Team,
+        *,
+        full: Callable[[str], None] | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
-        self._out, self._keep, self._team, self._full = out, keep, team, full
+        self._out, self._keep, self._team = out, keep, team
+        self._full, self._bucket = full, bucket
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -87,6 +95,8 @@ class Saver:
         else:
             write_state(Path(team.told("aside")) / STATE, own, processes=team.processes)
         team.wait("saved")
+        if self._bucket is not None:
+            self._bucket.sync(self._out)
 
     def _make_room(self, step: int, own: TrainState) -> None:
         wanted = MORE + sum(4 * leaf.size for leaf in jax.tree.leaves((own.model, own)))

@@ -45,7 +45,7 @@ def test_on_a_full_disk_it_waits_for_room_and_says_so_once(
 ) -> None:
     told: list[str] = []
     left = disk(monkeypatch, 5_000_000, 0, 0, 10**12, 7)
-    with Saver(tmp_path, Keep(), Team(), told.append) as run:
+    with Saver(tmp_path, Keep(), Team(), full=told.append) as run:
         run.save(JOB, 3, None, state)
         run.wait()
     assert place(tmp_path, 3).is_dir() and left == [7]
@@ -57,7 +57,7 @@ def test_it_does_not_wait_for_ever(
 ) -> None:
     disk(monkeypatch, *[0] * 10_000)
     monkeypatch.setattr(saver, "ROOM_S", 0.05)
-    with Saver(tmp_path, Keep(), Team(), lambda _: None) as run:
+    with Saver(tmp_path, Keep(), Team(), full=lambda _: None) as run:
         run.save(JOB, 3, None, state)
         run.wait()  # which finds that there was room
     assert place(tmp_path, 3).is_dir()
