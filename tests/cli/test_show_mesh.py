@@ -90,6 +90,7 @@ def test_a_size_alone_is_json_too(capsys) -> None:
     assert found["values"]["width"] == TINY.width and "mesh" not in found
 
 
+@pytest.mark.slow
 def test_the_exchanges_of_a_real_step_are_told(capsys) -> None:
     given = ("--mesh", "fsdp=2", "--rows", "2", "--length", "16", "--json")
     mesh = json.loads(shown(capsys, "TINY", *given))["mesh"]

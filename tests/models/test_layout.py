@@ -39,7 +39,7 @@ def slope_of(config):
 @pytest.mark.parametrize(
     ("sized", "sizes"),
     [
-        ("TINY", {"fsdp": 4, "tensor": 2}),
+        pytest.param("TINY", {"fsdp": 4, "tensor": 2}, marks=pytest.mark.slow),
         pytest.param("TINY", {"sequence": 8}, marks=pytest.mark.slow),
         pytest.param("DEEP", {"fsdp": 8}, marks=pytest.mark.slow),
         pytest.param("DEEP", {"tensor": 4, "replica": 2}, marks=pytest.mark.slow),

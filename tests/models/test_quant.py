@@ -144,7 +144,11 @@ def test_products_and_lookups_are_those_of_the_dense_weight(form: Format) -> Non
     np.testing.assert_array_equal(lookup(table, ids), dense(table)[ids])
 
 
-@pytest.mark.parametrize("config", [CONFIG, EXPERTS], ids=["plain", "experts"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, pytest.param(EXPERTS, marks=pytest.mark.slow)],
+    ids=["plain", "experts"],
+)
 def test_a_quantised_model_computes_what_its_dense_weights_do(config: ModelConfig) -> None:
     model = init(config, jax.random.key(0))
     made = quantise(model)

@@ -58,7 +58,7 @@ def learning(rows):
     return jax.jit(partial(init, READING))(jax.random.key(0)), batch
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", [pytest.param("dots", marks=pytest.mark.slow), "full"])
 def test_every_policy_gives_the_same_loss_and_gradient(remat, learning):
     nats, slope = learned(READING, learning, "none")
     same, alike = learned(READING, learning, remat)
@@ -84,6 +84,7 @@ def test_layers_that_are_computed_again_on_a_mesh_give_what_one_device_gives(lea
     assert_alike(alike, slope, share=2e-4)
 
 
+@pytest.mark.slow
 def test_memory_falls_from_one_policy_to_the_next(learning):
     model = jax.eval_shape(partial(init, LOOPED), jax.random.key(0))
 

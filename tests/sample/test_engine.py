@@ -64,7 +64,13 @@ def test_cached_decoding_is_the_full_forward_pass(engine, documents):
         np.testing.assert_allclose(scores[np.arange(len(ids)), ids], reply.logprobs, atol=1e-4)
 
 
-@pytest.mark.parametrize("sampling", [Sampling(max_tokens=20), WARM, MIXED])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        MIXED,
+        *(pytest.param(way, marks=pytest.mark.slow) for way in (Sampling(max_tokens=20), WARM)),
+    ],
+)
 def test_a_reply_does_not_depend_on_its_company(engine, documents, sampling):
     together = engine.reply(documents, sampling)
     for number, document in enumerate(documents):

@@ -27,7 +27,7 @@ def desk(engine) -> Iterator[Desk]:
 
 @pytest.mark.parametrize(
     "sampling",
-    [GREEDY, pytest.param(HOT, marks=pytest.mark.slow), DRAWN],
+    [GREEDY, *(pytest.param(way, marks=pytest.mark.slow) for way in (HOT, DRAWN))],
     ids=["greedy", "hot", "drawn"],
 )
 def test_many_at_once_are_answered_as_each_alone(desk, engine, documents, sampling):

@@ -195,6 +195,7 @@ def with_other_targets(
     return (path / "weights.safetensors").read_bytes(), tried, found
 
 
+@pytest.mark.slow
 def test_a_step_whose_loss_is_far_from_what_it_was_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -303,6 +303,7 @@ def test_the_recipe_comes_back_from_json_and_is_told_from_others(start: Path, pa
         tuning(start, parrot, rows=2**15, length=2**10)
 
 
+@pytest.mark.slow
 def test_a_folder_of_hugging_faces_is_gone_on_from_in_its_own_words(
     tmp_path: Path, parrot: Path, vocab: Vocab
 ) -> None:

@@ -72,6 +72,7 @@ def weights(out: Path) -> bytes:
     return (out / "step_000012" / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_resumed_it_ends_bit_for_bit_as_if_never_interrupted(
     tmp_path: Path, compiled: dict[str, str]
 ) -> None:
@@ -215,6 +216,7 @@ def test_another_recipe_is_refused_and_a_damaged_checkpoint_named(tmp_path: Path
         run(PLAIN, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_start_that_failed_does_not_tie_the_folder_to_its_recipe(tmp_path: Path) -> None:
     missing = replace(PLAIN, mixture=Mixture((Part(Books(), 1.0),)))
     with pytest.raises(ValueError, match="looked for"):
@@ -224,6 +226,7 @@ def test_a_start_that_failed_does_not_tie_the_folder_to_its_recipe(tmp_path: Pat
     assert from_json(Recipe, json.loads((tmp_path / "recipe.json").read_text())).steps == 2
 
 
+@pytest.mark.slow
 def test_ten_steps_of_the_tiny_model_lose_what_they_always_lost(tmp_path: Path) -> None:
     tasks = ("shapes", "speech", "motion", "sums")
     recipe = Recipe(

@@ -93,6 +93,7 @@ def test_the_weights_of_a_plan_are_as_large_as_real_ones(weights: Any) -> None:
     assert bytes_per_device(passes().weights, mesh_of(MESH)) == on_first(weights)
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_as_large_as_the_arrays_that_a_real_pass_keeps(weights: Any) -> None:
     @jax.jit
     def passed(model: Any, batch: Batch) -> list[Any]:
@@ -128,6 +129,7 @@ def test_a_plan_of_layers_that_are_computed_again_needs_less_at_once() -> None:
     assert full.temp_size_in_bytes < dots.temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_each_layer_sends_as_much_as_the_last() -> None:
     few, more, most = sent(3), sent(4), sent(5)
     assert few.keys() == more.keys() == most.keys()
