@@ -10,7 +10,6 @@ TWO := -n 2 --dist worksteal
 THREE := -n 3 --dist worksteal
 # Tests compile in haste (tests/conftest.py), but those that train for minutes do it as users do.
 AS_USERS := --xla_backend_optimization_level=3
-LONG := tests/cli tests/train
 SLOW := slow and not alone and not gpu and not npm
 
 .PHONY: help run demo test slow npm lint docs lock peers llama clients
@@ -36,8 +35,8 @@ test: .venv/dev.stamp
 	@$(PYTHON) -m pytest $(TWO) -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
-	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "$(SLOW)" $(LONG)
-	@$(PYTHON) -m pytest $(THREE) -q -m "$(SLOW)" $(LONG:%=--ignore=%)
+	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "$(SLOW) and long"
+	@$(PYTHON) -m pytest $(THREE) -q -m "$(SLOW) and not long"
 	@$(PYTHON) -m pytest -q -m "slow and alone and not gpu and not npm"
 
 npm: .venv/dev.stamp $(NODE_CLIENTS)/node_modules/.package-lock.json

@@ -15,7 +15,7 @@ MORE = """\
 Goodput is the time of useful new steps over the elapsed time. A fault costs the steps that were
 lost and all restart, restore, compile and other time until the next step is done; at another rate
 of faults, r an hour that cost c seconds each, goodput is that of the undisturbed time times
-1 - r c / 3600. Of a run on several hosts it also tells which of them kept the others waiting."""
+1 - r c / 3600; with --hours, of a run that is as long, but starts only once. Of a run on several hosts it also tells which of them kept the others waiting."""
 RATE = 1.0  # faults an hour of the projection
 
 
@@ -23,6 +23,12 @@ def add(verbs: Verbs) -> None:
     """The verb and its flags."""
     verb = add_verb(verbs, "goodput", run, what="tell what the time of a run went to", more=MORE)
     verb.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of a run")
+    verb.add_argument(
+        "--hours",
+        metavar="N",
+        type=float,
+        help="what goodput would be if the run went on for so long: its start is spent once",
+    )
     verb.add_argument("--json", action="store_true", help="print JSON")
     verb.add_argument("--out", metavar="PNG", type=Path, help="draw the time line into this file")
 
@@ -52,10 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"the picture is a PNG, and {picture} is named otherwise")
         draw_timeline(account, picture, title=folder.resolve().name)
     if arguments.json:
-        record = {**told(account), "hosts": [host._asdict() for host in hosts]}
+        record = {**told(account, arguments.hours), "hosts": [host._asdict() for host in hosts]}
         print(json.dumps(record, indent=1))
         return
-    show(account)
+    show(account, arguments.hours)
     if hosts:
         print()
         show_hosts(hosts)
@@ -63,11 +69,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"\ndrawn: {picture}")
 
 
-def told(account: "Account") -> dict[str, Any]:
+def told(account: "Account", hours: float | None = None) -> dict[str, Any]:
     """The account as JSON says it; moments are seconds since `begun`, which is unix seconds."""
     from castor.fleet.account import at_rate
 
-    projected = at_rate(account, RATE) if account.faults else None
+    projected = at_rate(account, RATE, hours=hours) if account.faults else None
     return {
         "begun": account.begun,
         "elapsed": account.elapsed,
@@ -89,10 +95,11 @@ def told(account: "Account") -> dict[str, Any]:
         ],
         "cost_per_fault": account.cost_per_fault,
         "goodput_at_one_fault_an_hour": projected,
+        "hours": hours,
     }
 
 
-def show(account: "Account") -> None:
+def show(account: "Account", hours: float | None = None) -> None:
     """Time by cause, the faults, and goodput as it was and as it would be."""
     from castor.cli.screen import table
     from castor.fleet.account import at_rate
@@ -112,9 +119,10 @@ def show(account: "Account") -> None:
     if account.cost_per_fault is None:
         print("no fault: nothing says what one costs")
     else:
+        longer = "" if hours is None else f" in {hours:g} hours"
         print(
             f"a fault costs {account.cost_per_fault:,.1f} s (mean of {len(account.faults)}); at "
-            f"one an hour goodput would be {at_rate(account, RATE):.1%}"
+            f"one an hour goodput would be {at_rate(account, RATE, hours=hours):.1%}{longer}"
         )
     if account.torn:
         print(f"lines of the ledger cut off, not counted: {account.torn}")

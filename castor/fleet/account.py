@@ -145,16 +145,18 @@ def account(lines: Iterable[str]) -> Account:
     )
 
 
-def at_rate(account: Account, faults_per_hour: float) -> float:
-    """The goodput of the same run at another rate of faults.
+def at_rate(account: Account, faults_per_hour: float, *, hours: float | None = None) -> float:
+    """The goodput of the same run at another rate of faults, or if it had gone on for so long.
 
     With S seconds of useful steps, E elapsed, n faults and C seconds that they cost in all, an
     undisturbed second does S / (E - C), and r faults an hour leave 1 - r (C / n) / 3600 of each
     hour undisturbed; goodput is their product, or 0. At the ledger's own rate, 3600 n / E, that is
-    its own goodput. The start of the run counts in full, though a longer one has only one start.
+    its own goodput. The start of the run counts in full, though a longer one has only one start:
+    with `hours`, what came before the first step is spent once in these.
 
     Raises:
-        ValueError: the rate is negative, or there was no fault to learn a cost from.
+        ValueError: the rate is negative, there was no fault to learn a cost from, or the hours are
+            over before the first step.
     """
     if not (math.isfinite(faults_per_hour) and faults_per_hour >= 0):
         raise ValueError(f"{faults_per_hour:g} faults an hour is no rate; it is a number from 0 up")
@@ -162,9 +164,17 @@ def at_rate(account: Account, faults_per_hour: float) -> float:
     if cost is None and faults_per_hour:
         raise ValueError("the ledger has no fault, so nothing says what one costs")
     each = cost or 0.0
-    calm = account.elapsed - each * len(account.faults)
+    calm, once = account.elapsed - each * len(account.faults), 0.0
+    if hours is not None:
+        once = next((s.begun for s in account.stretches if s.cause == "step"), 0) / MICRO
+        if not once < hours * HOUR:
+            raise ValueError(
+                f"in {hours:g} hours there was no step: the first began at {once:,.0f} s"
+            )
+        calm -= once
     undisturbed = account.seconds["step"] / calm if calm > 0 else 0.0
-    return undisturbed * max(0.0, 1.0 - faults_per_hour * each / HOUR)
+    kept = 1.0 - once / (hours * HOUR) if hours else 1.0
+    return undisturbed * kept * max(0.0, 1.0 - faults_per_hour * each / HOUR)
 
 
 def shares(account: Account, *, windows: int) -> Shares:

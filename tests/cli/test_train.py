@@ -250,6 +250,7 @@ def test_the_doctor_finds_nothing_wrong_here(capsys) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_tiny_goes_from_nothing_to_a_table_and_a_picture(tmp_path: Path, capsys) -> None:
     changes = (
         *("steps=4", "codec.steps=4", "save_every=2", "eval_every=0"),

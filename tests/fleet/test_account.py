@@ -95,6 +95,15 @@ def test_another_rate_of_faults_gives_what_the_formula_says() -> None:
     assert at_rate(found, own) == pytest.approx(found.goodput)
 
 
+def test_the_start_of_a_longer_run_is_spent_once() -> None:
+    found = of([spent("compile", 0, 10), step(1, 10, 12), spent("data", 12, 13), step(2, 13, 14)])
+    assert at_rate(found, 0) == found.goodput == 3 / 14
+    assert at_rate(found, 0, hours=1) == pytest.approx(3 / 4 * (1 - 10 / 3600))
+    assert at_rate(found, 0, hours=14 / 3600) == pytest.approx(found.goodput)
+    with pytest.raises(ValueError, match="no step: the first began at 10 s"):
+        at_rate(found, 0, hours=10 / 3600)
+
+
 def test_a_stall_without_a_fault_costs_goodput_alone() -> None:
     found = of([step(1, 0, 1), spent("data", 1, 9), step(2, 9, 10)])
     assert found.goodput == 0.2

@@ -145,6 +145,7 @@ def test_replicas_that_never_agree_end_the_run_and_are_named(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_clean_steps_raise_no_alarm(tmp_path: Path) -> None:
     """Neither about gradients nor about weights nor about the loss."""
 

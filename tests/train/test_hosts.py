@@ -81,6 +81,7 @@ def taken(out: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_end_with_the_bits_of_one(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], alone: bytes
 ) -> None:
@@ -91,6 +92,7 @@ def test_two_processes_end_with_the_bits_of_one(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_process_loses_no_step_and_changes_no_bit(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], alone: bytes
 ) -> None:

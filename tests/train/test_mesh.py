@@ -116,6 +116,7 @@ def test_a_mesh_that_does_not_divide_the_rows_is_refused_before_anything(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rows_of_32768_tokens_are_learned_from_with_their_columns_shared_out() -> None:
     length = 32_768
     config = replace(TINY, layers=1, heads=1, kv_heads=1, vocab=64, context=length, hidden=64)
