@@ -15,7 +15,8 @@ MORE = """\
 Goodput is the time of useful new steps over the elapsed time. A fault costs the steps that were
 lost and all restart, restore, compile and other time until the next step is done; at another rate
 of faults, r an hour that cost c seconds each, goodput is that of the undisturbed time times
-1 - r c / 3600; with --hours, of a run that is as long, but starts only once. Of a run on several hosts it also tells which of them kept the others waiting."""
+1 - r c / 3600; with --hours, of a run that is as long, but starts only once. Of a run on several
+hosts it also tells which of them kept the others waiting."""
 RATE = 1.0  # faults an hour of the projection
 
 
