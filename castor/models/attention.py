@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from castor.models.kernels import fused, kernel_for, machine_here
 from castor.models.layers import turned
 from castor.models.layout import COLUMNS, ROWS, by_device, dividing, mesh_in_use
+from castor.models.ring import mixed_around, unmixed_around
 from castor.models.sizes import Layer, Sight
 
 FREE = Layer().sight  # of a layer without a window
@@ -33,6 +34,7 @@ def attend(
     mask: Bool[Array, "B T S"],
     scale: float | None = None,
     cap: float | None = None,
+    ring: bool = False,
 ) -> Float[Array, "B T N H"]:
     """Grouped-query attention; one key/value head (K=1) is multi-query attention.
 
@@ -40,7 +42,8 @@ def attend(
     (padding) returns zeros. Scores and softmax are float32 whatever q is. A `scale` of None is
     H ** -0.5; a `cap` holds scores below it by tanh. The backward pass computes the scores again:
     no array of T times S is kept. What is not learned from may have another kernel on a GPU
-    (castor.models.kernels).
+    (castor.models.kernels). Where devices share a row out, each gathers all keys, or with `ring`
+    has a part of them at a time.
 
     Raises:
         ValueError: N is not a multiple of K.
@@ -52,7 +55,7 @@ def attend(
     k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
     if T == 1:
         return _one_query(heads[:, :, :, 0], k, v, mask[:, 0], cap).reshape(B, 1, N, H)
-    mixed = _attend(heads, k, v, mask, cap)
+    mixed = _attend(heads, k, v, mask, cap, ring)
     return mixed.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
@@ -148,16 +151,17 @@ def _softened(scores: Float[Array, "... T S"], mask: Bool[Array, "... _ S"]) -> 
     return powers, jnp.where(peak > NOTHING, 1 / total, 0.0), peak + jnp.log(total)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _attend(
     q: Float[Array, "B K G T H"],
     k: Float[Array, "B K S H"],
     v: Float[Array, "B K S H"],
     mask: Bool[Array, "B T S"],
     cap: float | None,
+    ring: bool,
 ) -> Float[Array, "B K G T H"]:
     def exact(q: Array, k: Array, v: Array, mask: Array) -> Array:
-        return _forward(q, k, v, mask, cap)[0]
+        return _forward(q, k, v, mask, cap, ring)[0]
 
     kernel = kernel_for(
         machine_here(),
@@ -174,53 +178,61 @@ def _attend(
 
 
 def _forward(
-    q: Array, k: Array, v: Array, mask: Array, cap: float | None
+    q: Array, k: Array, v: Array, mask: Array, cap: float | None, ring: bool
 ) -> tuple[Float[Array, "B K G T H"], Arrays]:
-    found = _each_head(partial(_mix, cap), (q,), (k, v), mask)
+    found = _each_head(partial(_mix, cap, ring), (q,), (k, v), mask, ring=ring)
     mixed, totals = (checkpoint_name(x, ATTENTION) for x in found)
     return mixed, (q, k, v, mask, mixed, totals)
 
 
-def _backward(cap: float | None, kept: Arrays, grad: Array) -> tuple[Array, Array, Array, None]:
+def _backward(
+    cap: float | None, ring: bool, kept: Arrays, grad: Array
+) -> tuple[Array, Array, Array, None]:
     q, k, v, mask, mixed, totals = kept
     pull = (grad.astype(jnp.float32) * mixed.astype(jnp.float32)).sum(-1)
-    dq, dk, dv = _each_head(partial(_unmix, cap), (q, totals, pull, grad), (k, v), mask, of_keys=2)
+    queries = q, totals, pull, grad
+    head = partial(_unmix, cap, ring)
+    dq, dk, dv = _each_head(head, queries, (k, v), mask, of_keys=2, ring=ring)
     return dq, dk.sum(2).astype(k.dtype), dv.sum(2).astype(v.dtype), None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-def _mix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
+def _mix(
+    cap: float | None, wide: bool, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]
+) -> Arrays:
     """One head forward: its output [T, H] and the logarithm of each query's total power [T].
 
-    Of a long row there are never the scores of more than `MANY` queries.
+    The output is float32 if it is `wide`, else of the type of q. Of a long row there are never the
+    scores of more than `MANY` queries.
     """
-    parts = _parts(len(mask))
-    if parts == 1:
-        return _mix_part(cap, queries, keys, mask)
-    mixed = jax.lax.map(
-        lambda given: _mix_part(cap, given[0], keys, given[1]), _cut((queries, mask), parts)
-    )
+    part = partial(_mix_part, cap, wide)
+    if (parts := _parts(len(mask))) == 1:
+        return part(queries, keys, mask)
+    mixed = jax.lax.map(lambda given: part(given[0], keys, given[1]), _cut((queries, mask), parts))
     return tuple(x.reshape(-1, *x.shape[2:]) for x in mixed)
 
 
-def _mix_part(cap: float | None, queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
+def _mix_part(cap: float | None, wide: bool, queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
     (q,), (k, v) = queries, keys
     scores = jnp.dot(q, turned(k), preferred_element_type=jnp.float32)
     powers, factor, totals = _softened(_capped(scores, cap), mask)
     mixed = jnp.dot(powers.astype(v.dtype), v, preferred_element_type=jnp.float32) * factor
-    return mixed.astype(q.dtype), totals[:, 0]
+    return mixed if wide else mixed.astype(q.dtype), totals[:, 0]
 
 
-def _unmix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]) -> Arrays:
-    """One head backward: gradients of q, k and v. `pull` is the output times its gradient."""
-    parts = _parts(len(mask))
-    if parts == 1:
-        return _unmix_part(cap, queries, keys, mask)
+def _unmix(
+    cap: float | None, wide: bool, queries: Arrays, keys: Arrays, mask: Bool[Array, "T S"]
+) -> Arrays:
+    """One head backward: gradients of q, as `wide` as in `_mix`, k and v. `pull` is the output
+    times its gradient."""
+    part = partial(_unmix_part, cap, wide)
+    if (parts := _parts(len(mask))) == 1:
+        return part(queries, keys, mask)
 
     def add(sums: Arrays, given: Any) -> tuple[Arrays, Array]:
-        dq, *more = _unmix_part(cap, given[0], keys, given[1])
+        dq, *more = part(given[0], keys, given[1])
         return tuple(map(jnp.add, sums, more)), dq
 
     zeros = tuple(jnp.zeros(x.shape, jnp.float32) for x in keys)
@@ -228,7 +240,9 @@ def _unmix(cap: float | None, queries: Arrays, keys: Arrays, mask: Bool[Array, "
     return dq.reshape(-1, *dq.shape[2:]), dk, dv
 
 
-def _unmix_part(cap: float | None, queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
+def _unmix_part(
+    cap: float | None, wide: bool, queries: Arrays, keys: Arrays, mask: Array
+) -> Arrays:
     (q, totals, pull, grad), (k, v) = queries, keys
     dot = partial(jnp.dot, preferred_element_type=jnp.float32)
     scores = _capped(dot(q, turned(k)), cap)
@@ -236,7 +250,8 @@ def _unmix_part(cap: float | None, queries: Arrays, keys: Arrays, mask: Array) -
     steep = shares * (dot(grad, turned(v)) - pull[:, None])
     slopes = (steep if cap is None else steep * (1 - (scores / cap) ** 2)).astype(q.dtype)
     dk, dv = dot(turned(slopes), q), dot(turned(shares.astype(q.dtype)), grad)
-    return dot(slopes, k).astype(q.dtype), dk, dv
+    dq = dot(slopes, k)
+    return dq if wide else dq.astype(q.dtype), dk, dv
 
 
 def _parts(T: int) -> int:
@@ -251,30 +266,40 @@ def _cut(tree: Any, parts: int) -> Any:
 
 
 def _each_head(
-    head: _Head, queries: Arrays, keys: Arrays, mask: Array, *, of_keys: int = 0
+    head: _Head, queries: Arrays, keys: Arrays, mask: Array, *, of_keys: int = 0, ring: bool = False
 ) -> Arrays:
     """`head` of every row and head: arrays [B, K, G, ...], arrays [B, K, ...] and a mask [B, T, S].
 
-    The last `of_keys` results have a value for each key, the others for each query. On a mesh every
-    device takes its rows, heads and queries.
+    The first result is of the type of the first queries. The last `of_keys` have a value for each
+    key, the others for each query. On a mesh every device takes its rows, heads and queries, and
+    all keys; in a `ring` a part of them at a time, for which the first result must be float32.
     """
+    dtype = queries[0].dtype
     if mesh_in_use() is None:
-        return _on_a_device(head, queries, keys, mask)
+        first, *more = _on_a_device(head, queries, keys, mask)
+        return first.astype(dtype), *more
     B, K, G, T = queries[0].shape[:4]
     rows, heads, columns = dividing(B, *ROWS), dividing(K, "tensor"), dividing(T, COLUMNS)
     group = None if heads else dividing(G, "tensor")
+    parts = columns if ring and columns and mask.shape[2] == T else None
 
     def part(queries: Arrays, keys: Arrays, mask: Array) -> Arrays:
-        found = _on_a_device(head, queries, keys, mask)
-        first = len(found) - of_keys
-        summed = (jax.lax.psum(x, columns) if columns else x for x in found[first:])
-        return (*found[:first], *summed)
+        here = partial(_on_a_device, head, queries)
+        if parts:
+            around = unmixed_around if of_keys else mixed_around
+            found = around(here, keys, mask, axis=COLUMNS)
+        else:
+            found = here(keys, mask)
+            first = len(found) - of_keys
+            summed = (jax.lax.psum(x, columns) if columns else x for x in found[first:])
+            found = (*found[:first], *summed)
+        return found[0].astype(dtype), *found[1:]
 
-    by_query, by_key = P(rows, heads, group, columns), P(rows, heads, group)
+    by_query, by_key = P(rows, heads, group, columns), P(rows, heads, group, parts)
     results = len(jax.eval_shape(partial(_on_a_device, head), queries, keys, mask))
     return by_device(
         part,
-        takes=(by_query, P(rows, heads), P(rows, columns)),
+        takes=(by_query, P(rows, heads, parts), P(rows, columns)),
         gives=(*(by_query,) * (results - of_keys), *(by_key,) * of_keys),
     )(queries, keys, mask)
 

@@ -68,11 +68,11 @@ def init(config: ModelConfig, key: PRNGKeyArray) -> Model:
 
 
 def hidden(
-    model: Model, batch: Batch, *, config: ModelConfig, remat: Remat = "none"
+    model: Model, batch: Batch, *, config: ModelConfig, remat: Remat = "none", ring: bool = False
 ) -> Float[Array, "B T D"]:
     """The state at every position of packed rows: the full forward pass of training.
 
-    `remat` is what each layer keeps of it for the backward pass.
+    `remat` is what each layer keeps of it for the backward pass; `ring` is as in `attend`.
     """
     tokens, positions = jnp.asarray(batch.tokens), jnp.asarray(batch.positions)
     x = by_rows_and_columns(embed(model, tokens, batch.media, config=config))
@@ -86,7 +86,8 @@ def hidden(
             block, x, turns[_turn(layer, config)]
         )
         keys = projected.own or source
-        seen = attend(projected.q, *keys, mask=masks[layer.sight], **_scores(config))
+        mask = masks[layer.sight]
+        seen = attend(projected.q, *keys, mask=mask, ring=ring, **_scores(config))
         return seen, projected.own
 
     own = _inputs(model, tokens, x, blocks > 0, config=config)

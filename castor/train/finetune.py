@@ -43,7 +43,7 @@ from castor.tokens.render import Tokens, render
 from castor.train.job import Job, once, text_job
 from castor.train.objectives import Loss, next_token
 from castor.train.prepare import picture_book
-from castor.train.recipe import FineTune, Full, stored
+from castor.train.recipe import FineTune, Full, stored, variants
 from castor.train.rows import rows_of
 from castor.train.step import cast
 
@@ -204,7 +204,7 @@ def tuned_next_token(
 
 
 def _objective(recipe: FineTune, config: ModelConfig) -> Callable[..., Loss]:
-    settings = {"config": config, "z_loss": recipe.z_loss, "remat": recipe.remat}
+    settings = {"config": config, **variants(recipe)}
     if isinstance(recipe.tuning, Full):
         return partial(next_token, **settings)
     return partial(tuned_next_token, lora=recipe.tuning, **settings)

@@ -29,7 +29,7 @@ from castor.train.metrics import (
 )
 from castor.train.objectives import Pictures, next_token, reconstruction
 from castor.train.prepare import Gallery, pictures_of
-from castor.train.recipe import CodecRecipe, FineTune, Recipe, Run, stored
+from castor.train.recipe import CodecRecipe, FineTune, Recipe, Run, stored, variants
 from castor.train.rows import Rows, rows_of
 from castor.train.step import Objective, TrainState
 
@@ -99,7 +99,7 @@ def model_job(
         config=config,
         vocab=vocab,
         rows=rows,
-        objective=partial(next_token, config=config, z_loss=recipe.z_loss, remat=recipe.remat),
+        objective=partial(next_token, config=config, **variants(recipe)),
         begin=partial(_first_weights, recipe.start, config, vocab),
         checkpoint=checkpoint,
     )

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from castor.checkpoint import newest, place, resume, step_of, sweep
 from castor.checkpoint.bucket import Bucket
+from castor.core.recipe import digest
 from castor.fleet.ledger import Ledger, ledger_of
 from castor.fleet.team import Team
 from castor.models.layout import (
@@ -71,17 +72,18 @@ def fit(job: Job, means: Means) -> Path:
         ledger.happened("started")
         team.after_first("swept", partial(sweep, out))
         job = replace(job, told=_telling(job, team))
-        state, step = _begin(job, memory, team, ledger)
+        named = memory.run and f"{memory.run} {digest(run)}"
+        state, step = _begin(job, memory, team, ledger, named)
         first = int(state.step)
         log = Log(out / METRICS, start=first, team=team)
         meter = Meter(job, ledger, team, first=first, peak=peak)
-        measure = _measure(job, team, memory.run)
+        measure = _measure(job, team, named)
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state, partial(report, Progress(job.stage, 0, run.steps))))
         written = partial(_written, job, log, meter, measure, saver)
         if first == run.steps:  # it was kept in memory, and not saved any more
             written(first, state, partial(report, meter.progress(first)), ends=True)
-        rows, held = rows_here(run.rows), known(state.model, memory.run)
+        rows, held = rows_here(run.rows), known(state.model, named)
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()
@@ -144,9 +146,9 @@ def _back(step: int, meter: Meter, log: Log) -> int:
 
 
 def _begin(
-    job: Job, memory: Memory | Nowhere, team: Team, ledger: Ledger
+    job: Job, memory: Memory | Nowhere, team: Team, ledger: Ledger, named: str
 ) -> tuple[TrainState, Step]:
-    """The state to go on from, and the step that it is taken on by."""
+    """The state to go on from, and the step that it is taken on by, whose program has that name."""
     run = job.run
     transform = run.optimizer.transform(run.steps)
     key = jax.random.key(run.seed)
@@ -168,7 +170,7 @@ def _begin(
         ema=run.ema,
         frozen=shard(job.frozen),
         ready=partial(team.wait, "compiled"),
-        told=memory.run and f"{memory.run} step",
+        told=named and f"{named} step",
     )
     return state, step
 
@@ -202,7 +204,7 @@ def _note(log: Log, job: Job, n: int, held_out: Sums) -> float | None:
     return held_out.loss
 
 
-def _measure(job: Job, team: Team, name: str) -> Measure:
+def _measure(job: Job, team: Team, named: str) -> Measure:
     """A function that adds up the losses of all held-out batches, with a sign of life at each."""
     rows = job.run.rows
     batches = cache(lambda: list(job.held_out(rows_here(rows))))
@@ -211,7 +213,7 @@ def _measure(job: Job, team: Team, name: str) -> Measure:
     def loss(model: Any, batch: Any, frozen: tuple[Any, ...]) -> Loss:
         return everywhere(job.objective(cast(model, job.run.precision), batch, *frozen))
 
-    told, ready = name and f"{name} held out", partial(team.wait, "compiled")
+    told, ready = named and f"{named} held out", partial(team.wait, "compiled")
     program = lean(jax.jit(loss, keep_unused=True), ready=ready, told=told)
 
     def measure(state: TrainState, alive: Callable[[], None]) -> Sums:

@@ -61,14 +61,15 @@ def next_token(
     config: ModelConfig,
     z_loss: float = 0.0,
     remat: Remat = "none",
+    ring: bool = False,
 ) -> Loss:
     """Cross-entropy of the targets in nats, plus `z_loss` times the squared log-normaliser.
 
-    `remat` is what each layer keeps of the forward pass for the backward one.
+    `remat` and `ring` are as in `castor.models.decoder.hidden`.
 
     Paper: for the z-loss, Chowdhery et al. 2022, arXiv:2204.02311, section 5.
     """
-    states = decoder.hidden(model, batch, config=config, remat=remat)
+    states = decoder.hidden(model, batch, config=config, remat=remat, ring=ring)
     weights = jnp.asarray(batch.weights).reshape(-1)
     nats, marks = cross_entropy(
         states.reshape(-1, states.shape[-1]),

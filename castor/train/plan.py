@@ -25,7 +25,7 @@ from castor.models.sizes import ModelConfig
 from castor.train.collectives import HASTY, Collective, Program, collectives_in, partitioned
 from castor.train.objectives import Pictures, next_token, reconstruction
 from castor.train.optim import Optimizer
-from castor.train.recipe import CodecRecipe, Recipe
+from castor.train.recipe import CodecRecipe, Recipe, variants
 from castor.train.step import Objective, cast
 
 MOST = 2048  # CPUs that JAX numbers within a process
@@ -61,7 +61,7 @@ def work_of(recipe: Recipe | CodecRecipe) -> Work:
         pictures = Pictures(pixels, _array((recipe.rows,), jnp.int32))
         return Work(objective, _shapes(init_codec, recipe.model), pictures, *run)
     config, rows = recipe.model, (recipe.rows, recipe.length)
-    objective = partial(next_token, config=config, z_loss=recipe.z_loss, remat=recipe.remat)
+    objective = partial(next_token, config=config, **variants(recipe))
     media = {
         kind: _slots(config, kind, rows=recipe.rows, slots=slots)
         for kind, slots in recipe.capacity.items()

@@ -22,7 +22,7 @@ from castor.tokens.learn import FEWEST
 from castor.train.optim import AdamW, Cosine, Muon, Optimizer
 
 # What is learned does not depend on these, but for rounding.
-FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers", "remat")
+FREE = ("log_every", "eval_every", "eval_batches", "save_every", "keep", "workers", "remat", "ring")
 
 MOST_ROWS = 2**16  # pictures of 64 x 64 pixels, at most: 0.8 GB of them
 MOST_TOKENS = 2**24  # of one batch, whose arrays take 28 bytes a token: 0.5 GB
@@ -142,6 +142,7 @@ class Recipe(Run):
     groups: int = 1  # parts that a batch is packed in, each by itself [ours]
     workers: int = 1  # processes that make batches; 0 = the training process itself
     remat: Remat = "none"  # what layers keep for the backward pass; "dots" and "full" save memory
+    ring: bool = False  # devices that share a row out have a part of its keys at a time
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -188,6 +189,7 @@ class FineTune(Run):
     groups: int = 1
     workers: int = 1
     remat: Remat = "none"
+    ring: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -225,6 +227,11 @@ def _check_batch(recipe: Recipe | FineTune) -> None:
             f"accumulate={recipe.accumulate}; the nearest rows that can are "
             f"{least * max(1, round(rows / least))}"
         )
+
+
+def variants(recipe: Recipe | FineTune) -> dict[str, Any]:
+    """How a recipe has `castor.train.objectives.next_token` computed."""
+    return {"z_loss": recipe.z_loss, "remat": recipe.remat, "ring": recipe.ring}
 
 
 def name_of(run: Run) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,10 +41,12 @@ def known_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "peak_flops", lambda precision: 1e12)
 
 
-def ran(out: Path, sizes: dict[str, int] | None, steps: int) -> tuple[list[float], Path]:
+def ran(
+    out: Path, sizes: dict[str, int] | None, steps: int, *, ring: bool = False
+) -> tuple[list[float], Path]:
     """The losses of a run, and its checkpoint."""
     mesh = None if sizes is None else mesh_of(sizes)
-    path = train(replace(ALIKE, steps=steps), data=NOWHERE, out=out, mesh=mesh)
+    path = train(replace(ALIKE, steps=steps, ring=ring), data=NOWHERE, out=out, mesh=mesh)
     return [line["loss"] for line in read(out / "metrics.jsonl") if "loss" in line], path
 
 
@@ -71,6 +74,14 @@ def test_fifty_steps_on_eight_devices_lose_what_one_loses(
     tmp_path: Path, alone: list[float], sizes: dict[str, int]
 ) -> None:
     np.testing.assert_allclose(ran(tmp_path, sizes, 50)[0], alone, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_fifty_steps_in_a_ring_lose_what_one_device_loses(
+    tmp_path: Path, alone: list[float]
+) -> None:
+    losses, _ = ran(tmp_path, {"replica": 2, "sequence": 4}, 50, ring=True)
+    np.testing.assert_allclose(losses, alone, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -124,11 +135,16 @@ def test_rows_of_32768_tokens_are_learned_from_with_their_columns_shared_out() -
     ones, places = np.ones_like(tokens), np.arange(length, dtype=np.int32)[None]
     weights, none = np.ones(tokens.shape, np.float32), np.zeros_like(tokens)
     batch = Batch(tokens, np.roll(tokens, -1), weights, ones, places, none, none, {})
-    slope_of = jax.value_and_grad(lambda m, b: next_token(m, b, config=config).nats)
+
+    def slope_of(ring: bool) -> Any:
+        return jax.jit(jax.value_and_grad(lambda *x: next_token(*x, config=config, ring=ring).nats))
+
     model = init(config, jax.random.key(0))
-    nats, slope = jax.jit(slope_of)(model, batch)
-    with in_use(mesh_of({"sequence": 8})):
-        apart = jax.jit(slope_of)(shard(model), shard_rows(batch))
-    np.testing.assert_allclose(apart[0], nats, rtol=1e-5)
-    for one, other in zip(jax.tree.leaves(apart[1]), jax.tree.leaves(slope), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * np.abs(other).max(initial=0))
+    nats, slope = slope_of(ring=False)(model, batch)
+    for ring in (False, True):
+        with in_use(mesh_of({"sequence": 8})):
+            apart = slope_of(ring)(shard(model), shard_rows(batch))
+        np.testing.assert_allclose(apart[0], nats, rtol=1e-5)
+        for one, other in zip(jax.tree.leaves(apart[1]), jax.tree.leaves(slope), strict=True):
+            most = np.abs(other).max(initial=0)
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * most)
