@@ -76,10 +76,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     out = folder_of(arguments.train)
     out.mkdir(parents=True, exist_ok=True)
+    _taken_up(parsed(arguments.train), out)
     with Ledger(out / LEDGER) as ledger:
         limits = Limits(least=float(arguments.hang), stopped=float(arguments.hang))
         given = {"processes": arguments.processes, "limits": limits}
         return supervised(arguments.train, out, ledger, **given).run()
+
+
+def _taken_up(train: argparse.Namespace, out: Path) -> None:
+    """Take the run up from its bucket, if it has one: however long that takes, no process waits."""
+    if train.copy is None:
+        return
+    from castor.checkpoint.bucket import Bucket
+    from castor.cli.screen import aside
+    from castor.cli.train import asked
+    from castor.train.run import take_up
+
+    bucket = Bucket(train.copy, aside.print)
+    bucket.refuse()
+    take_up(asked(train)[0], bucket, out)
 
 
 def supervised(

@@ -118,7 +118,7 @@ def _run(arguments: argparse.Namespace, beat: Path) -> None:
     from castor.train.loop import CURVES
     from castor.train.memory import Kept
     from castor.train.recipe import CodecRecipe, FineTune
-    from castor.train.run import train
+    from castor.train.run import take_up, train
 
     recipe, data = asked(arguments)
     out = out_of(arguments)
@@ -126,14 +126,20 @@ def _run(arguments: argparse.Namespace, beat: Path) -> None:
     kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
     first = Team().first
     bucket = Bucket(arguments.copy, aside.print) if arguments.copy and first else None
+    supervised = beat != Path(os.devnull)  # by who took the run up
     where = {"data": data, "out": out, "mesh": mesh, "kept": kept, "bucket": bucket}
     with _together(out, beat, debug=arguments.debug):
+        if bucket is not None and not supervised:
+            bucket.refuse()
+            take_up(recipe, bucket, out)
         if not first:
             train(recipe, report=beating(beat, place=_place), **where)
             return
         with _machine_noted(out, out / "codec"), Live() as live:
             checkpoint = train(recipe, report=beating(beat, live.show, place=_place), **where)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
+    if bucket is not None:
+        bucket.finish(out)
     if isinstance(recipe, FineTune):
         finetune.tell(out)
         print(f"go on with: castor chat --model {out}")

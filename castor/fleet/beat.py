@@ -6,7 +6,7 @@ Invariant: a process that hangs stops writing the file, and nothing else does.
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +65,8 @@ def pulsing(path: Path) -> Generator[None]:
         count = 0
         while not over.wait(PULSE_S):
             count += 1
-            _pulse_file(path).write_text(str(count))
+            with suppress(OSError):  # no room: the next time, perhaps
+                _pulse_file(path).write_text(str(count))
 
     thread = threading.Thread(target=pulse, daemon=True, name="pulse")
     thread.start()

@@ -248,10 +248,10 @@ class _Watch:
         now = time.monotonic()
         for path, (before, since) in list(self._seen.items()):
             beat = beat_of(path)
-            if beat is None or codes[int(path.name)] == 0:
-                if before.signs:  # it is done with its steps
-                    del self._seen[path]
-            elif beat != before:
+            ended = codes[int(path.name)] == 0
+            if ended or (beat is None and before.signs):  # it is done with its steps
+                del self._seen[path]
+            elif beat is not None and beat != before:
                 self._seen[path] = beat, now
                 if before.steps >= WARM and beat.steps > before.steps:
                     self._gaps = [*self._gaps[-99:], now - since]

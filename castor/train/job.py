@@ -14,7 +14,7 @@ from castor.core.recipe import to_json
 from castor.data.mixture import Mixture
 from castor.data.pictures import PictureBook
 from castor.models import decoder
-from castor.models.image_codec import init_codec, reconstruct
+from castor.models.image_codec import CodecConfig, init_codec, reconstruct
 from castor.models.layout import made
 from castor.models.quant import formats
 from castor.models.sizes import ModelConfig
@@ -55,6 +55,7 @@ class Job:
     run: Run
     out: Path
     stage: str
+    config: ModelConfig | CodecConfig  # of what is learned, or has adapters beside it
     objective: Objective
     begin: Callable[[Array], Any]  # a key to the first weights
     batches: Callable[[int, range], Iterator[Any]]  # from a step on; some rows of each
@@ -117,6 +118,7 @@ def text_job(
     return Job(
         run=recipe,
         stage="model",
+        config=config,
         batches=rows.training,
         held_out=rows.held_out,
         told=partial(tally, vocab=vocab),
@@ -157,6 +159,7 @@ def codec_job(recipe: CodecRecipe, *, data: Path, out: Path) -> Job:
         run=recipe,
         out=out,
         stage="codec",
+        config=config,
         objective=partial(reconstruction, config=config, absolute=recipe.absolute),
         begin=once(partial(init_codec, config)),
         batches=lambda start, rows: training.iterate(range(start, recipe.steps), rows),

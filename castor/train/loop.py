@@ -72,7 +72,7 @@ def fit(job: Job, means: Means) -> Path:
         ledger.happened("started")
         team.after_first("swept", partial(sweep, out))
         job = replace(job, told=_telling(job, team))
-        named = memory.run and f"{memory.run} {digest(run)}"
+        named = memory.run and f"{memory.run} {digest(run)} {digest(job.config)}"
         state, step = _begin(job, memory, team, ledger, named)
         first = int(state.step)
         log = Log(out / METRICS, start=first, team=team)
@@ -83,7 +83,7 @@ def fit(job: Job, means: Means) -> Path:
         written = partial(_written, job, log, meter, measure, saver)
         if first == run.steps:  # it was kept in memory, and not saved any more
             written(first, state, partial(report, meter.progress(first)), ends=True)
-        rows, held = rows_here(run.rows), known(state.model, named)
+        rows, held = rows_here(run.rows), known(state.model, memory.run)
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):
             saver.check()

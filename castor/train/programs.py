@@ -11,12 +11,13 @@ of one kind of processor and of one set of flags.
 
 import ctypes
 import hashlib
+import os
 import pickle
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ from castor.core.files import write_atomic
 from castor.models.layout import mesh_in_use
 from castor.train.collectives import loops_exchange
 
+# Of what cannot be written or read, or is of classes that have moved.
+TROUBLE = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError, ImportError)
+TROUBLE += (pickle.PickleError,)
 DIGEST = 32  # bytes in front of a program
-MOST = 200  # programs that are kept; the oldest go first
+MOST = 400  # programs and names that are kept; those that were not used for longest go first
 
 
 def lean(
@@ -72,26 +76,27 @@ def compiled(lower: Callable[[], Lowered], *, told: str = "") -> Compiled:
     """The program, compiled or read back. It is kept only if it keeps what it does not use.
 
     `told` says all that it comes from besides this package, the libraries and how JAX is set, so
-    that of two alike the second need not be traced either; "" = its text must say it.
+    that of two alike the second need not be traced either; "" = its text must say it. What is kept
+    is as much to be trusted as whoever may write to that folder.
     """
     folder = _folder()
     if folder is None:
         return lower().compile()
-    short = folder / _digest(*_settings(), _sources(), told) if told else None
+    short = folder / _digest(*_settings(), SOURCES, told) if told else None
     if short is not None and (program := _read(short)) is not None:
         return program
     lowered = lower()
     text = lowered.as_text()
     if not _tells_all(text, lowered):
         return lowered.compile()
-    path = folder / _digest(text)
+    path = folder / _digest(text, str(lowered.in_tree), str(lowered.out_tree))
     program = _read(path)
     if program is None:
         program = lowered.compile()
         shared_out = program.as_text()
         if shared_out is None or loops_exchange(shared_out):
             return program
-        with suppress(OSError, ValueError, RuntimeError):  # no room, or not to be written down
+        with suppress(*TROUBLE):  # no room, or not to be written down
             _write(path, pickle.dumps(serialize(program)))
     if short is not None:
         with suppress(OSError):
@@ -106,10 +111,11 @@ def _read(path: Path) -> Compiled | None:
         digest, program = (whole := path.read_bytes())[:DIGEST], whole[DIGEST:]
         if hashlib.sha256(program).digest() != digest:
             return None
-        path.touch()
+        os.utime(path, follow_symlinks=False)
+        os.utime(path)
         return deserialize_and_load(*pickle.loads(program))
-    except (OSError, ValueError, RuntimeError, TypeError, pickle.UnpicklingError):
-        return None  # a compiler may refuse what it wrote
+    except TROUBLE:  # a compiler may refuse what it wrote
+        return None
 
 
 def _folder() -> Path | None:
@@ -137,16 +143,19 @@ def _digest(*text: str) -> str:
 
 def _settings() -> tuple[str, ...]:
     values: Any = jax.config.values
-    return sys.version, version("optax"), str(sorted(values.items())), str(mesh_in_use())
+    libraries = version("optax"), version("numpy")
+    return sys.version, *libraries, str(sorted(values.items())), str(mesh_in_use())
 
 
-@cache
 def _sources() -> str:
     """The digest of this package."""
     digest = hashlib.sha256()
     for path in sorted(Path(castor.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+SOURCES = _sources()  # as they are imported, and not as they are later
 
 
 def _write(path: Path, program: bytes) -> None:

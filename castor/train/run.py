@@ -37,6 +37,7 @@ from castor.train.recipe import (
 )
 
 RECIPE = "recipe.json"
+TAKE_UP_S = 6 * 3600.0  # for which other hosts wait for the first one to bring a run from a bucket
 
 
 def train(
@@ -57,13 +58,14 @@ def train(
     `mesh` than it began with; None = one device. What is `kept` in memory outlives the process: a
     run goes on from there, if it is newer than the last checkpoint. Several processes which have
     joined by `castor.fleet.team.join` are one run; all of them see `out` and `data`. The first one
-    copies what is saved to the `bucket` too, and takes the run up from there where that is further.
+    copies what is saved to the `bucket` too, beside the training: see `take_up` and
+    `castor.checkpoint.bucket.Bucket.finish`.
 
     Raises:
         ValueError: `out` holds a run of another recipe, or one that is under way or damaged; or
             data is missing or does not fit; or the mesh does not divide rows, their length or the
             model's heads; or the clocks of its hosts disagree.
-        OSError: something cannot be written, in the end also to the bucket.
+        OSError: something cannot be written.
     """
     if mesh is not None:
         fits(recipe, mesh.shape)
@@ -71,10 +73,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with alone(out) if team.first else nullcontext():
         if team.first:
-            if bucket is not None:
-                bucket.fetch(out)
             _settle(recipe, out)
-        team.wait("settled")
+        team.wait("settled", limit_s=TAKE_UP_S)
         team.refuse_clocks()
         done = place(out, recipe.steps)
         if not done.exists():
@@ -83,8 +83,34 @@ def train(
         if isinstance(recipe, FineTune) and isinstance(recipe.tuning, Lora):
             done = team.after_first("merged", partial(_merged, out))
         if bucket is not None:
-            bucket.finish(out)
+            bucket.sync(out)
         return done
+
+
+def take_up(recipe: AnyRecipe, bucket: Bucket, out: Path) -> None:
+    """Bring a run from its bucket, and its codec's, where that is further than its folder.
+
+    Raises:
+        ValueError: the bucket or the folder holds a run of another recipe, or one is under way.
+        OSError: the bucket cannot be read, and there is no checkpoint to go on from without it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        _settle(recipe, out)
+        try:
+            theirs = bucket.read(RECIPE)
+            other = theirs and differences(from_json(type(recipe), json.loads(theirs)), recipe)
+            if other:
+                raise ValueError(
+                    f"{bucket.address} holds a run whose {other[0]}; name another address"
+                )
+            bucket.fetch(out)
+        except OSError as error:
+            if newest(out) is None:
+                raise
+            bucket.tell(f"{error}; going on from {newest(out)}")
+    if isinstance(recipe, Recipe) and isinstance(recipe.codec, CodecRecipe):
+        take_up(recipe.codec, bucket.below("codec"), out / "codec")
 
 
 def _fitted(recipe: AnyRecipe, team: Team, **where: Any) -> Path:

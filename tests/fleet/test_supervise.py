@@ -80,7 +80,7 @@ def supervisor(
         2,
         logs=out,
         ledger=ledger,
-        limits=Limits(begin=30.0, least=1.0, stopped=0.5),
+        limits=Limits(begin=30.0, least=1.0, stopped=2.0),
         environment=os.environ,
         fewer=lambda: fewer,
         start=USED["start"],
@@ -134,7 +134,7 @@ def test_one_that_is_stopped_is_ended_also_before_its_first_step(tmp_path: Path,
     begun = time.monotonic()
     code, _, seen = ran(tmp_path, what)
     assert code == 0 and lives(tmp_path)[1] == 2
-    assert seen == ["process 1 hung for 1 s"]
+    assert seen == ["process 1 hung for 2 s"]
     assert time.monotonic() - begun < 10.0  # of 30
 
 
