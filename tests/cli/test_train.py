@@ -57,6 +57,23 @@ def test_the_address_of_a_bucket_is_no_folder(
     assert not trained and not Path("gs:").exists()
 
 
+def test_a_run_is_copied_to_its_bucket_in_the_end(
+    trained: list[Recipe | CodecRecipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["train", "tiny_codec", "--limit", "0", "--out", str(tmp_path / "run"), "--copy"]
+    assert main([*argv, f"file://{tmp_path}/bucket"]) == 0
+    assert (tmp_path / "bucket" / "recipe.json").exists() and len(trained) == 1
+    capsys.readouterr()
+    (tmp_path / "file").write_text("")
+    for address, told in (
+        ("nowhere://bucket", "nowhere://bucket cannot be opened: Protocol not known: nowhere"),
+        (f"file://{tmp_path}/file/bucket", "file/bucket cannot be written to and read"),
+    ):
+        assert main([*argv, address]) == 1
+        assert told in capsys.readouterr().err.replace("\n", " ")
+    assert len(trained) == 1
+
+
 def test_a_run_notes_the_machine_that_took_its_steps_and_no_other(
     trained: list[Recipe | CodecRecipe], untrained: Path, tmp_path: Path
 ) -> None:
