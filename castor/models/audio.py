@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int, PRNGKeyArray
 from castor.core.batch import Signal, Slots
 from castor.models.attention import attend
 from castor.models.layers import gelu, lookup, matrix, product, rms_norm, rotate
+from castor.models.layout import scanned
 from castor.models.sizes import AudioConfig
 
 RATE = 16_000  # samples a second [report]
@@ -196,7 +197,7 @@ def _conform(
         x = x + 0.5 * _feed(x, block.last_norm, block.last_up, block.last_down)
         return rms_norm(x, block.norm), None
 
-    return jax.lax.scan(layer, x, blocks)[0]
+    return scanned(layer, x, blocks)[0]
 
 
 def _mix(

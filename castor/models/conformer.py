@@ -18,6 +18,7 @@ from castor.core.batch import Signal, Slots
 from castor.models.affine import Affine, Clipped, affine, clipped
 from castor.models.audio import FFT, HOP, RATE, mel_filters
 from castor.models.layers import EPSILON, matrix, product, rms_norm
+from castor.models.layout import scanned
 from castor.models.signals import ConformerConfig
 
 FRAME = 320  # samples of a mel frame: 20 ms every 10 ms
@@ -141,7 +142,7 @@ def encode_conformer(
         x = x + _mix(block, x, same, config)
         return _norm(_half_step(x, block.last), block.norm), None
 
-    x = jax.lax.scan(jax.checkpoint(layer), x, encoder.blocks)[0]
+    x = scanned(jax.checkpoint(layer), x, encoder.blocks)[0]
     flat = rms_norm(product(x.reshape(B * M, -1), encoder.out), None)
     return product(flat, encoder.projection).reshape(B, M, -1)
 

@@ -22,7 +22,7 @@ from castor.models.attention import attend, attend_held, causal
 from castor.models.block import Block, finish, init_block, project
 from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
-from castor.models.layout import by_rows_and_columns, gathered, written_out
+from castor.models.layout import by_rows_and_columns, gathered, scanned
 from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
@@ -322,6 +322,6 @@ def _each_group(group: Callable[[Array, Any], tuple[Array, Any]], x: Array, give
     """A scan over the groups; no loop where there is one, since a loop copies what it changes."""
     groups = jax.tree.leaves(given)[0].shape[0]
     if groups > 1:
-        return jax.lax.scan(group, x, given, unroll=written_out(groups))
+        return scanned(group, x, given)
     x, after = group(x, jax.tree.map(lambda leaf: leaf[0], given))
     return x, jax.tree.map(lambda leaf: leaf[None], after)

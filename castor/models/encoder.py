@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.attention import attend
 from castor.models.layers import geglu, matrix, normed_products, product
+from castor.models.layout import scanned
 
 SPAN = 256  # queries at once: more scores than theirs with 4096 keys leave a core's cache
 
@@ -58,7 +59,7 @@ def look_around(
         flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
         return flat, None
 
-    flat, _ = jax.lax.scan(layer, x.reshape(B * M, W), blocks)
+    flat, _ = scanned(layer, x.reshape(B * M, W), blocks)
     return flat.reshape(B, M, W)
 
 

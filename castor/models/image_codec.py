@@ -29,6 +29,7 @@ from castor.models.layers import (
     rms_norm,
     rotate,
 )
+from castor.models.layout import scanned
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,7 @@ def _look_around(
         flat = flat + geglu(flat, block.mlp_norm, block.gate, block.up, block.down)
         return flat, None
 
-    flat, _ = jax.lax.scan(layer, x.reshape(-1, W), blocks)
+    flat, _ = scanned(layer, x.reshape(-1, W), blocks)
     return flat.reshape(x.shape)
 
 

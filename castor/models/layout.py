@@ -260,11 +260,25 @@ def mesh_in_use() -> AbstractMesh | None:
     return None if mesh.empty or mesh.manual_axes else mesh
 
 
-def written_out(turns: int) -> int:
-    """How many turns of a loop that exchanges something are written out: all of a short one where
-    devices are CPUs and JAX keeps no programs, so that we may (`castor.train.programs`)."""
+def scanned(layer: Callable[[Any, Any], tuple[Any, Any]], x: Any, stacked: Any) -> tuple[Any, Any]:
+    """A scan over stacked layers. A short one is written out where devices are CPUs and JAX keeps
+    no programs, so that we may (`castor.train.programs`): the layers may exchange something."""
+    turns = jax.tree.leaves(stacked)[0].shape[0]
     ours = mesh_in_use() is not None and not jax.config.jax_enable_compilation_cache
-    return turns if ours and turns <= SHORT and jax.default_backend() == "cpu" else 1
+    short = ours and turns <= SHORT and jax.default_backend() == "cpu"
+    return jax.lax.scan(layer, x, stacked, unroll=turns if short else 1)
+
+
+def apart(function: Callable[[Array], Array], x: Array) -> Array:
+    """A function of each part x[i] of an array, for which devices of the mesh in use take equal
+    parts, filled up with zeros, and exchange nothing; replicas do the same."""
+    mesh, axes = mesh_in_use(), AXES[1:]
+    if mesh is None:
+        return function(x)
+    parts = math.prod(mesh.shape[axis] for axis in axes)
+    filled = jnp.pad(x, [(0, -len(x) % parts), *[(0, 0)] * (x.ndim - 1)])
+    place = PartitionSpec(axes)
+    return by_device(function, takes=(place,), gives=place)(filled)[: len(x)]
 
 
 def by_rows_and_columns(x: Array) -> Array:

@@ -17,6 +17,7 @@ from castor.core.batch import Signal, Slots
 from castor.models.affine import Affine, LayerNorm, affine, layer_norm
 from castor.models.encoder import attend_apart
 from castor.models.layers import gelu, lookup, matrix, product, rms_norm
+from castor.models.layout import scanned
 from castor.models.patches import centred, pool_places, resized, windows
 from castor.models.signals import SiglipConfig
 
@@ -122,7 +123,7 @@ def _through(
         opened = gelu(product(block.mlp_norm.of(flat), block.up))
         return flat + product(opened, block.down), None
 
-    return jax.lax.scan(jax.checkpoint(layer), flat, blocks)[0]
+    return scanned(jax.checkpoint(layer), flat, blocks)[0]
 
 
 def _init_block(config: SiglipConfig, key: PRNGKeyArray) -> SiglipBlock:

@@ -26,6 +26,7 @@ from castor.models.layers import (
     turned_by,
     turns_of,
 )
+from castor.models.layout import scanned
 from castor.models.patches import centred, grid, placed, pool_places, resized, windows
 from castor.models.signals import VitConfig
 
@@ -137,7 +138,7 @@ def _through(
         more = geglu(flat, block.mlp_norm, block.gate, block.up, block.down, start=0.0)
         return flat + norm(more, block.mlp_post_norm), None
 
-    return jax.lax.scan(jax.checkpoint(layer), flat, blocks)[0]
+    return scanned(jax.checkpoint(layer), flat, blocks)[0]
 
 
 def _turned(x: Float[Array, "B P N H"], turns: list[Turns]) -> Float[Array, "B P N H"]:

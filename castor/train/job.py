@@ -198,7 +198,7 @@ def _first_weights(start: str | None, config: ModelConfig, vocab: Vocab, key: Ar
     if found.vocab.digest != vocab.digest:
         raise ValueError(
             f"start={start} has another vocabulary ({found.vocab.digest}) than this run "
-            f"({vocab.digest}); set vocab=StoredVocab and vocab.path={start}"
+            f'({vocab.digest}); --set \'vocab={{"kind": "StoredVocab", "path": "{start}"}}\''
         )
     if found.config != config:
         raise ValueError(f"start={start} has another shape: {found.config} and not {config}")

@@ -1,5 +1,6 @@
 """Optimizers against NumPy, schedules by their shape, Muon by what makes it Muon."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,7 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
+from castor.models.layout import in_use, mesh_of
+from castor.train.collectives import loops_exchange
 from castor.train.optim import (
     Adafactor,
     AdamW,
@@ -132,6 +137,18 @@ def test_matrices_go_through_newton_schulz_alike_alone_and_together() -> None:
         alone = orthogonal_momentum(0.9, 5)
         single, _ = alone.update({name: gradient}, alone.init({name: gradient}))
         np.testing.assert_array_equal(change[name], single[name])
+
+
+def test_on_a_mesh_each_device_turns_some_matrices_whole_and_exchanges_nothing_meanwhile() -> None:
+    x = array(5, 16, 24)
+    turn = partial(orthogonal, iterations=5)
+    alone = jax.jit(turn)(x)
+    with in_use(mesh_of({"replica": 2, "fsdp": 4})):
+        given = jax.device_put(x, NamedSharding(jax.sharding.get_mesh(), P(None, "fsdp")))
+        program = jax.jit(turn).lower(given).compile()
+        np.testing.assert_array_equal(program(given), alone)
+        text = program.as_text()
+    assert text is not None and not loops_exchange(text)
 
 
 def test_muons_update_has_the_size_of_adams() -> None:
