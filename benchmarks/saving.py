@@ -3,7 +3,7 @@
     python benchmarks/saving.py [--steps 250] [--every 120] [--seed 0]
 
 The recipe `drill` on a mesh of eight virtual CPU devices in one process, three ways in turn: never
-saved; a checkpoint every so many steps, about a minute of them on two cores; and besides, every
+saved; a checkpoint every so many steps, which without gloo are ten seconds here; and besides, every
 state kept in memory, as `castor launch` has it, with the keeper in a process of its own. Of each
 way the median time of a step, and its stall: what its ledger says that training waited for
 checkpoints, over the time of all steps. What writing takes from the cores beside the steps is in
