@@ -162,7 +162,7 @@ def test_files_are_copied_again_only_when_they_have_changed(
         (tmp_path / name).write_text("a")
     (bucket := Bucket(ADDRESS)).finish(tmp_path)
     of_one = ["step_000001/state/d/0", f"step_000001/{HEAD}"]
-    assert copied == [*of_one, "vocab.model", "merged/model"]
+    assert copied == ["vocab.model", "merged/model", *of_one]
     copied.clear()
     (tmp_path / "metrics.jsonl").write_text("b")
     bucket.finish(tmp_path)

@@ -316,8 +316,8 @@ def prune(run: Path, keep: Keep) -> list[Path]:
     ranked = sorted((h["loss"], -h["step"], p) for p, h in heads.items() if h["loss"] is not None)
     kept = {*found[-keep.last :], *(path for _, _, path in ranked[: keep.best])}
     removed = [path for path in found if path not in kept]
-    for path in removed:
-        shutil.rmtree(path)
+    for path in removed:  # by another name first: half of one is none
+        shutil.rmtree(path.rename(path.with_name(f".old.{path.name}")))
     return removed
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from castor.checkpoint import HEAD, checkpoints, newest, step_of
-from castor.core.files import folder_aside, store
+from castor.core.files import folder_aside, store, write_atomic
 
 PROBE = ".castor"
 STEP = re.compile(r"step_\d+")
@@ -87,22 +87,21 @@ class Bucket:
             if last < 0 or (here is not None and step_of(here) >= last):
                 return False
             self.tell(f"taking {run} up from step {last} in {self.address}")
-            run.mkdir(parents=True, exist_ok=True)
-            for name in sorted(there):
+            for name in self._names(self._root):
+                if self._files.isfile(f"{self._root}/{name}"):
+                    write_atomic(run / name, self._files.cat_file(f"{self._root}/{name}"))
+            for name in sorted(there):  # the newest one last: until it is there, nothing is
                 if not (run / name).exists():
                     with folder_aside(run / name) as aside:
                         self._get(name, aside)
-            for name in self._names(self._root):
-                if self._files.isfile(f"{self._root}/{name}"):
-                    self._files.get_file(f"{self._root}/{name}", str(run / name))
         except Failure as error:
             raise OSError(f"{self.address} cannot be read: {_words(error)}") from None
         return True
 
     def sync(self, run: Path) -> None:
-        """Begin to make the bucket hold what the run's folder does, if that is not being done. Why
-        it could not be, is told: it is tried again the next time."""
-        if self._copying is None or self._copying.done():
+        """Begin to make the bucket hold what the run's folder does, when what is being copied is
+        there. Why it could not be, is told: it is tried again the next time."""
+        if self._copying is None or self._copying.running() or self._copying.done():
             self._copying = self._pool.submit(self._try, run)
 
     def finish(self, run: Path) -> None:
@@ -128,13 +127,17 @@ class Bucket:
             self.tell(f"{run} could not be copied to {self.address}: {_words(error)}")
 
     def _sync(self, run: Path) -> None:
+        self._put_loose(run)
         here, there = {path.name: path for path in checkpoints(run)}, self._whole()
-        for name, folder in here.items():
+        for name, folder in reversed(here.items()):
             if name not in there:
                 files = [p for p in folder.rglob("*") if p.is_file() and p != folder / HEAD]
-                for path in [*files, folder / HEAD]:
-                    self._put(run, path)
-        self._put_loose(run)
+                try:
+                    for path in [*files, folder / HEAD]:
+                        self._put(run, path)
+                except FileNotFoundError:
+                    if folder.exists():
+                        raise  # else an old one that has been removed meanwhile
         last = max(map(step_of, here.values()), default=0)
         for name in filter(STEP.fullmatch, self._names(self._root)):
             if name not in here and step_of(Path(name)) < last:

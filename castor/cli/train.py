@@ -19,6 +19,7 @@ from castor.cli.flags import Verbs, add_verb, count, data_flag, mesh_sizes, set_
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from castor.checkpoint.bucket import Bucket
     from castor.train.job import Progress
     from castor.train.recipe import AnyRecipe, CodecRecipe, Recipe
 
@@ -110,7 +111,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, beat: Path) -> None:
-    from castor.checkpoint.bucket import Bucket
     from castor.cli.live import Live
     from castor.cli.screen import aside
     from castor.fleet.beat import beating
@@ -124,19 +124,17 @@ def _run(arguments: argparse.Namespace, beat: Path) -> None:
     out = out_of(arguments)
     mesh = _mesh(arguments.mesh, arguments.hosts)
     kept = Kept(every=arguments.keep, tell=aside.print) if arguments.keep else None
-    first = Team().first
-    bucket = Bucket(arguments.copy, aside.print) if arguments.copy and first else None
-    supervised = beat != Path(os.devnull)  # by who took the run up
-    where = {"data": data, "out": out, "mesh": mesh, "kept": kept, "bucket": bucket}
-    with _together(out, beat, debug=arguments.debug):
-        if bucket is not None and not supervised:
+    where = {"data": data, "out": out, "mesh": mesh, "kept": kept}
+    with _together(out, beat, debug=arguments.debug), _copied(arguments.copy, out) as bucket:
+        if bucket is not None and beat == Path(os.devnull):  # else who supervises it did
             bucket.refuse()
             take_up(recipe, bucket, out)
-        if not first:
+        if not Team().first:
             train(recipe, report=beating(beat, place=_place), **where)
             return
         with _machine_noted(out, out / "codec"), Live() as live:
-            checkpoint = train(recipe, report=beating(beat, live.show, place=_place), **where)
+            report = beating(beat, live.show, place=_place)
+            checkpoint = train(recipe, report=report, bucket=bucket, **where)
     print(f"wrote {checkpoint}; its curves are {out / CURVES}")
     if bucket is not None:
         bucket.finish(out)
@@ -184,6 +182,23 @@ def _together(out: Path, beat: Path, *, debug: bool) -> Iterator[None]:
         beat.unlink()
     if several:
         jax.distributed.shutdown()
+
+
+@contextmanager
+def _copied(address: str | None, out: Path) -> "Iterator[Bucket | None]":
+    """The bucket that a run is copied to, by the first of its processes; at once when it is told to
+    end, as it may be started again elsewhere."""
+    from castor.checkpoint.bucket import Bucket
+    from castor.cli.screen import aside
+    from castor.fleet.team import Team
+
+    bucket = Bucket(address, aside.print) if address is not None and Team().first else None
+    try:
+        yield bucket
+    except SystemExit:
+        if bucket is not None:
+            bucket.finish(out)
+        raise
 
 
 def asked(arguments: argparse.Namespace) -> tuple["AnyRecipe", Path]:

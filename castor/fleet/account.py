@@ -164,15 +164,17 @@ def at_rate(account: Account, faults_per_hour: float, *, hours: float | None = N
     if cost is None and faults_per_hour:
         raise ValueError("the ledger has no fault, so nothing says what one costs")
     each = cost or 0.0
-    calm, once = account.elapsed - each * len(account.faults), 0.0
+    once = 0.0
     if hours is not None:
-        once = next((s.begun for s in account.stretches if s.cause == "step"), 0) / MICRO
+        steps = (s.begun for s in account.stretches if s.cause in ("step", "replay"))
+        once = next(steps, 0) / MICRO
         if not once < hours * HOUR:
             raise ValueError(
                 f"in {hours:g} hours there was no step: the first began at {once:,.0f} s"
             )
-        calm -= once
-    undisturbed = account.seconds["step"] / calm if calm > 0 else 0.0
+    later = math.fsum(fault.cost for fault in account.faults if fault.at >= once)
+    calm = account.elapsed - once - later
+    undisturbed = min(1.0, account.seconds["step"] / calm) if calm > 0 else 0.0
     kept = 1.0 - once / (hours * HOUR) if hours else 1.0
     return undisturbed * kept * max(0.0, 1.0 - faults_per_hour * each / HOUR)
 

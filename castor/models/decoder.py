@@ -22,7 +22,7 @@ from castor.models.attention import attend, attend_held, causal
 from castor.models.block import Block, finish, init_block, project
 from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
-from castor.models.layout import by_rows_and_columns, gathered, scanned
+from castor.models.layout import by_rows_and_columns, gathered, scanned, written_out
 from castor.models.modality import encode, init_encoders, unseeing
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
@@ -298,7 +298,8 @@ def _group_of(
         after = []
         for i, (block, held, own, layer) in enumerate(zip(*given, stage.pattern, strict=True)):
             source = None if layer.keys_of is None else kept[layer.keys_of]
-            one = rematerialised(partial(through, layer), remat, looped=stage.repeats > 1)
+            looped = stage.repeats > 1 and not written_out(stage.repeats)
+            one = rematerialised(partial(through, layer), remat, looped=looped)
             x, new = one(x, block, (held, own, source))
             if stage.repeats == 1:
                 kept[first + i] = new

@@ -264,9 +264,13 @@ def scanned(layer: Callable[[Any, Any], tuple[Any, Any]], x: Any, stacked: Any) 
     """A scan over stacked layers. A short one is written out where devices are CPUs and JAX keeps
     no programs, so that we may (`castor.train.programs`): the layers may exchange something."""
     turns = jax.tree.leaves(stacked)[0].shape[0]
+    return jax.lax.scan(layer, x, stacked, unroll=turns if written_out(turns) else 1)
+
+
+def written_out(turns: int) -> bool:
+    """Whether a loop of so many turns is none in the compiled program."""
     ours = mesh_in_use() is not None and not jax.config.jax_enable_compilation_cache
-    short = ours and turns <= SHORT and jax.default_backend() == "cpu"
-    return jax.lax.scan(layer, x, stacked, unroll=turns if short else 1)
+    return ours and turns <= SHORT and jax.default_backend() == "cpu"
 
 
 def apart(function: Callable[[Array], Array], x: Array) -> Array:

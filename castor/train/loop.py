@@ -81,8 +81,8 @@ def fit(job: Job, means: Means) -> Path:
         if isinstance(run, FineTune) and run.eval_every and not first:
             _note(log, job, 0, measure(state, partial(report, Progress(job.stage, 0, run.steps))))
         written = partial(_written, job, log, meter, measure, saver)
-        if first == run.steps:  # it was kept in memory, and not saved any more
-            written(first, state, partial(report, meter.progress(first)), ends=True)
+        if first and not place(out, first).exists():  # it was kept: is anything due there?
+            written(first, state, lambda: None, ends=first == run.steps)
         rows, held = rows_here(run.rows), known(state.model, memory.run)
         course = Course(lambda start: job.batches(start, rows), first=first)
         for n, batch in meter.timed(course):

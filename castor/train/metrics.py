@@ -137,6 +137,7 @@ class Log:
     def __init__(self, path: Path, *, start: int, team: Team) -> None:
         self._path = path if team.first else None
         self._waiting: list[dict[str, Any]] = []
+        self._last: dict[str, Any] | None = None  # the line that it goes on after
         self.back(start)
 
     def back(self, step: int) -> None:
@@ -145,16 +146,16 @@ class Log:
         if self._path is None:
             return
         self._path.touch()
-        size = 0
+        size, self._last = 0, None
         for line in self._path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            if not line.endswith(b"\n") or (record := json.loads(line))["step"] > step:
                 break
-            size += len(line)
+            size, self._last = size + len(line), record
         os.truncate(self._path, size)
 
     def add(self, record: dict[str, Any]) -> None:
         """One line more; numbers have six digits, and what is not finite is null."""
-        if self._path is None:
+        if self._path is None or _short(record) == self._last:  # measured again
             return
         self._waiting.append(_short(record))
         size = self._path.stat().st_size

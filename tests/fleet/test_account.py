@@ -273,6 +273,8 @@ def test_at_its_own_rate_a_ledger_has_its_own_goodput(lines: list[Line]) -> None
     if found.faults and found.elapsed:
         own = 3600 * len(found.faults) / found.elapsed
         assert at_rate(found, own) == pytest.approx(found.goodput, abs=1e-9)
+    if found.elapsed:
+        assert 0 <= at_rate(found, len(found.faults), hours=found.elapsed / 3600 + 1) <= 1
 
 
 @given(ledgers, st.integers(1, 40))
