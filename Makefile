@@ -10,7 +10,7 @@ TWO := -n 2 --dist worksteal
 THREE := -n 3 --dist worksteal
 # Tests compile in haste (tests/conftest.py), but those that train for minutes do it as users do.
 AS_USERS := --xla_backend_optimization_level=3
-SLOW := slow and not alone and not gpu and not npm
+SLOW := slow and not alone and not drill and not gpu and not npm
 
 .PHONY: help run demo test slow npm lint docs lock peers llama clients
 help:
