@@ -4,7 +4,8 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml --group build
 NODE_CLIENTS := tests/serve/clients
-# Neighbours stay together and find compiled what they share; who is done takes from the other.
+# Neighbours stay together and have fixtures in common; who is done takes from the other. JAX keeps
+# no programs: writing them down ended a worker in two runs of two (segmentation fault, jax 0.12.0).
 TWO := -n 2 --dist worksteal
 # Many tests of the server and its page wait, but not for a processor.
 THREE := -n 3 --dist worksteal

@@ -46,15 +46,6 @@ def vocab() -> "Vocab":
     return learn(["\n".join(lines), "    indented\tcode()\n\n\n" * 9], size=420, codes=64)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A program that several tests compile is compiled once by each worker."""
-    config = import_module("jax").config
-    config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that opens a connection to another machine fails."""
