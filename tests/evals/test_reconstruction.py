@@ -12,6 +12,7 @@ CODEC = init_codec(CONFIG, jax.random.key(0))
 PIXELS = np.random.default_rng(0).integers(0, 256, (BATCH + 3, 16, 16, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_plain_definitions() -> None:
     back = reconstruct(CODEC, PIXELS, config=CONFIG)
     error = (np.clip(back.pixels, 0, 1) - PIXELS / 255) ** 2

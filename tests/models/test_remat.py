@@ -75,6 +75,7 @@ def test_in_bfloat16_a_gradient_that_is_computed_again_is_as_near_to_the_exact_o
     assert apart(again, exact) < 1.1 * apart(kept, exact)
 
 
+@pytest.mark.slow
 def test_layers_that_are_computed_again_on_a_mesh_give_what_one_device_gives(learning):
     model, batch = learning
     nats, slope = learned(READING, (model, batch), "none")

@@ -42,6 +42,7 @@ def test_many_at_once_are_answered_as_each_alone(desk, engine, documents, sampli
         )
 
 
+@pytest.mark.slow
 def test_all_kinds_of_requests_share_a_batch(desk, engine, documents):
     samplings = [GREEDY, HOT, DRAWN, LONG, GREEDY, HOT]
     asks = [Ask(d, s) for d, s in zip(documents, samplings, strict=True)]

@@ -209,6 +209,7 @@ def test_a_step_whose_loss_is_far_from_what_it_was_is_taken_again(
     assert once == clean
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_the_same_again_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_loss_that_is_the_same_again_counts(
     assert tried.count(12) == 2 and not found and max(tried) == 14
 
 
+@pytest.mark.slow
 def test_a_weight_that_changes_before_the_first_step_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_what_it_begins_with_is_not_touched(
     assert files == {path: path.read_bytes() for path in start.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     tmp_path: Path, whole: Path, start: Path, parrot: Path
 ) -> None:

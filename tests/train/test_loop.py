@@ -180,6 +180,7 @@ def test_a_poisoned_batch_is_skipped_and_counted(
         run(TEXT, tmp_path / "always")
 
 
+@pytest.mark.slow
 def test_what_was_kept_of_the_last_step_is_saved_when_the_run_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_what_was_kept_of_the_last_step_is_saved_when_the_run_starts_again(
     assert not any((tmp_path / "memory").rglob("slot*"))
 
 
+@pytest.mark.slow
 def test_another_recipe_is_refused_and_a_damaged_checkpoint_named(tmp_path: Path) -> None:
     recipe = replace(PLAIN, save_every=1, keep=Keep(last=9))
     path, _ = run(recipe, tmp_path)

@@ -107,6 +107,7 @@ def test_what_is_kept_is_as_large_as_the_arrays_that_a_real_pass_keeps(weights: 
     assert kept() == pytest.approx(real, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_layer_keeps_its_input_its_products_and_what_attention_gives() -> None:
     D, N, H, F = WIDE.width, WIDE.heads, WIDE.head_width, WIDE.hidden
     of_a_token = 2 * (D + N * H + 2 * H + D + 2 * F)  # input, queries, keys, values, wo, gate, up
@@ -138,6 +139,7 @@ def test_each_layer_sends_as_much_as_the_last() -> None:
         np.testing.assert_allclose(*steps, atol=2)  # bytes are rounded
 
 
+@pytest.mark.slow
 def test_weights_are_gathered_once_forward_and_once_backward() -> None:
     gathered = sent(4)["all-gather", ("fsdp",)][1] - sent(3)["all-gather", ("fsdp",)][1]
     each = MATRICES / MESH["tensor"] * 3 / 4
@@ -160,6 +162,7 @@ def test_the_optimizer_is_a_part_of_a_recipes_step() -> None:
     assert sum(c.times for c in found) > sum(times for times, _ in sent().values())
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_keep_less_at_a_time() -> None:
     twice = passes_of(WIDE, rows=2 * ROWS, length=LENGTH)._replace(accumulate=2)
     assert kept_bytes(twice, stand_ins(MESH)) == kept()
