@@ -195,6 +195,12 @@ def test_one_that_gives_back_something_else_is_refused(monkeypatch: pytest.Monke
         Bucket(ADDRESS).refuse()
 
 
+@pytest.mark.parametrize("address", ["", "/", "//"])
+def test_an_address_of_nothing_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=f"'{address}' names no bucket"):
+        Bucket(address)
+
+
 def test_an_address_of_no_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="nowhere://x cannot be opened: Protocol not known"):
         Bucket("nowhere://x")

@@ -23,11 +23,13 @@ class Bucket:
     """The copy of a run at an address that fsspec knows, such as s3://bucket/run.
 
     Raises:
-        ValueError: no package is there that opens it.
+        ValueError: it names nothing, or no package is there that opens it.
     """
 
     def __init__(self, address: str, tell: Callable[[str], None] = lambda _: None) -> None:
         self.address, self.tell = address.rstrip("/"), tell
+        if not self.address:
+            raise ValueError(f"{address!r} names no bucket; one is s3://bucket/run, for example")
         self._files, self._root = store(self.address)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bucket")
         self._copying: Future[None] | None = None
