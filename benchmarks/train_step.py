@@ -222,7 +222,10 @@ def commit() -> str:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        ran = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        try:
+            ran = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        except FileNotFoundError:
+            return ""
         return ran.stdout.strip()
 
     changed = "+" if git("status", "--porcelain", "--", "../castor") else ""

@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Int
 
-from castor.models.kernels import fused, kernel_for, machine_here
+from castor.models.kernels import Kernel, fused, kernel_for, machine_here, unfused
 from castor.models.layers import turned
 from castor.models.layout import COLUMNS, ROWS, by_device, dividing, mesh_in_use
 from castor.models.ring import mixed_around, unmixed_around
@@ -160,10 +160,11 @@ def _attend(
     cap: float | None,
     ring: bool,
 ) -> Float[Array, "B K G T H"]:
-    def exact(q: Array, k: Array, v: Array, mask: Array) -> Array:
-        return _forward(q, k, v, mask, cap, ring)[0]
+    return _mixed(_kernel(q, k, cap, learned=False), q, k, v, mask, cap, ring)
 
-    kernel = kernel_for(
+
+def _kernel(q: Array, k: Array, cap: float | None, *, learned: bool) -> Kernel:
+    return kernel_for(
         machine_here(),
         q.dtype,
         queries=q.shape[3],
@@ -171,7 +172,16 @@ def _attend(
         head_width=q.shape[4],
         cap=cap,
         meshed=mesh_in_use() is not None,
+        learned=learned,
     )
+
+
+def _mixed(
+    kernel: Kernel, q: Array, k: Array, v: Array, mask: Array, cap: float | None, ring: bool
+) -> Array:
+    def exact(q: Array, k: Array, v: Array, mask: Array) -> Array:
+        return _exact(q, k, v, mask, cap, ring)[0]
+
     if kernel == "exact":
         return exact(q, k, v, mask)
     return jax.lax.platform_dependent(q, k, v, mask, cuda=fused, default=exact)
@@ -180,20 +190,44 @@ def _attend(
 def _forward(
     q: Array, k: Array, v: Array, mask: Array, cap: float | None, ring: bool
 ) -> tuple[Float[Array, "B K G T H"], Arrays]:
-    found = _each_head(partial(_mix, cap, ring), (q,), (k, v), mask, ring=ring)
-    mixed, totals = (checkpoint_name(x, ATTENTION) for x in found)
-    return mixed, (q, k, v, mask, mixed, totals)
+    kernel = _kernel(q, k, cap, learned=True)
+    if kernel == "exact":
+        return _exact(q, k, v, mask, cap, ring)
+    mixed = _mixed(kernel, q, k, v, mask, cap, ring)
+    return checkpoint_name(mixed, ATTENTION), (q, k, v, mask)
 
 
 def _backward(
     cap: float | None, ring: bool, kept: Arrays, grad: Array
 ) -> tuple[Array, Array, Array, None]:
+    q, k, v, mask, *made = kept
+    if made:
+        return *_exact_backward(cap, ring, kept, grad), None
+
+    def exact(q: Array, k: Array, v: Array, mask: Array, grad: Array) -> Arrays:
+        return _exact_backward(cap, ring, _exact(q, k, v, mask, cap, ring)[1], grad)
+
+    dq, dk, dv = jax.lax.platform_dependent(q, k, v, mask, grad, cuda=unfused, default=exact)
+    return dq, dk, dv, None
+
+
+def _exact(
+    q: Array, k: Array, v: Array, mask: Array, cap: float | None, ring: bool
+) -> tuple[Float[Array, "B K G T H"], Arrays]:
+    found = _each_head(partial(_mix, cap, ring), (q,), (k, v), mask, ring=ring)
+    mixed, totals = (checkpoint_name(x, ATTENTION) for x in found)
+    return mixed, (q, k, v, mask, mixed, totals)
+
+
+def _exact_backward(
+    cap: float | None, ring: bool, kept: Arrays, grad: Array
+) -> tuple[Array, Array, Array]:
     q, k, v, mask, mixed, totals = kept
     pull = (grad.astype(jnp.float32) * mixed.astype(jnp.float32)).sum(-1)
     queries = q, totals, pull, grad
     head = partial(_unmix, cap, ring)
     dq, dk, dv = _each_head(head, queries, (k, v), mask, of_keys=2, ring=ring)
-    return dq, dk.sum(2).astype(k.dtype), dv.sum(2).astype(v.dtype), None
+    return dq, dk.sum(2).astype(k.dtype), dv.sum(2).astype(v.dtype)
 
 
 _attend.defvjp(_forward, _backward)

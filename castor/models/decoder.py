@@ -24,6 +24,8 @@ from castor.models.cache import Cache, append, written
 from castor.models.layers import Turns, lookup, recomputed, rms_norm, turns_of
 from castor.models.layout import by_rows_and_columns, gathered, scanned, written_out
 from castor.models.modality import encode, init_encoders, unseeing
+from castor.models.one_query import step_at_once, steps_at_once
+from castor.models.one_row import Turned, one_row, suits
 from castor.models.per_layer import MEDIA, Inputs, init_inputs, inputs_of
 from castor.models.quant import dense
 from castor.models.remat import Remat, rematerialised
@@ -146,6 +148,9 @@ def extend(
     masks = {sight: written(cache, valid, blocks, sight=sight) for sight in _sights(config)}
 
     def mix(block: Block, layer: Layer, x: Array, held: Any, source: Any) -> tuple[Array, Any]:
+        if packed is None and steps_at_once(block, x, held, config=config):
+            given = block, x, turns[_turn(layer, config)], held, masks[layer.sight]
+            return step_at_once(*given, at=cache.lengths, config=config)
         q, own = project(block, x, turns[_turn(layer, config)], config=config, layer=layer)
         if packed is not None:
             places = jnp.asarray(packed.places)
@@ -185,13 +190,16 @@ def logits(
 
     `cap` is `ModelConfig.logit_cap`.
     """
-    table = dense(model.decoder.embedding)
-    flat = states.reshape(-1, states.shape[-1])
-    # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, from a copy of
-    # the table that takes twice as long to read.
-    scores = jnp.einsum("grd,gvd->grv", flat[None], table[None], preferred_element_type=jnp.float32)
+    flat, head = states.reshape(-1, states.shape[-1]), Turned(model.decoder.embedding)
+    if suits(flat, head):
+        scores = one_row(flat, head, dtype=jnp.float32)
+    else:
+        # A batch of one: of a plain bfloat16 product XLA makes a float32 one on a CPU, from a copy
+        # of the table that takes twice as long to read.
+        pair = flat[None], dense(model.decoder.embedding)[None]
+        scores = jnp.einsum("grd,gvd->grv", *pair, preferred_element_type=jnp.float32)
     scores = scores if cap is None else jnp.tanh(scores / cap) * cap
-    return scores.reshape(*states.shape[:-1], table.shape[0])
+    return scores.reshape(*states.shape[:-1], scores.shape[-1])
 
 
 def unrolled(model: Model, config: ModelConfig) -> tuple[Model, ModelConfig]:

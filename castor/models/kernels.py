@@ -1,19 +1,22 @@
-"""Which kernel computes attention: chosen by the device, and exact wherever it is learned from.
+"""Which kernel computes attention: chosen by the device, exact wherever no other fits.
 
 | device                             | what                                        | kernel |
 |------------------------------------|---------------------------------------------|--------|
-| NVIDIA GPU, compute capability 8.0 | bfloat16 or float16, not learned from, rows | cudnn  |
-| or later                           | and keys of multiples of 64, heads of       |        |
-|                                    | multiples of 8 up to 128, no cap, no mesh   |        |
+| NVIDIA GPU, compute capability 8.0 | bfloat16 or float16, rows and keys of       | cudnn  |
+| or later                           | multiples of 64, heads of multiples of 8 up |        |
+|                                    | to 128, no cap, no mesh                     |        |
+| the same, 9.0 or later             | not learned from: heads up to 256           | cudnn  |
 | every other, CPU and TPU too       | everything                                  | exact  |
 
-Learning stays with the exact kernel of castor.models.attention: cuDNN's backward pass adds in an
-order of its own each time, unless XLA is told to leave such kernels out
-(`xla_gpu_exclude_nondeterministic_ops`), and a run that resumes must give the same bits.
+cuDNN's backward pass adds in an order of its own each time, unless it is told not to: programs that
+learn are compiled so (`steady` in castor.train.programs), so that a run that resumes gives the same
+bits. Where rows are whole documents of text, cuDNN is told so and leaves out half of the scores.
 """
 
 import re
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +28,8 @@ Kernel = Literal["exact", "cudnn"]
 Implementation = Literal["cudnn", "xla"]
 
 EVEN = 64  # rows and keys come in multiples of it; few rows gain nothing
-WIDEST_HEAD = 128
-OLDEST = (8, 0)
+WIDEST_HEAD, WIDEST_READ = 128, 256
+OLDEST, HOPPER = (8, 0), (9, 0)
 
 
 class Machine(NamedTuple):
@@ -54,12 +57,14 @@ def kernel_for(
     head_width: int,
     cap: float | None,
     meshed: bool,
+    learned: bool,
 ) -> Kernel:
-    """The kernel for attention that nothing is learned from, whatever its mask is."""
+    """The kernel for attention, whatever its mask is, and whether it is `learned` from."""
     runs_there = machine.platform == "cuda" and machine.capability >= OLDEST
     narrow = dtype in (jnp.bfloat16, jnp.float16)
     even = not (queries % EVEN or keys % EVEN) and min(queries, keys) > 0
-    fits = not head_width % 8 and head_width <= WIDEST_HEAD
+    widest = WIDEST_READ if machine.capability >= HOPPER and not learned else WIDEST_HEAD
+    fits = not head_width % 8 and head_width <= widest
     plain = cap is None and not meshed
     return "cudnn" if runs_there and narrow and even and fits and plain else "exact"
 
@@ -73,15 +78,52 @@ def fused(
     implementation: Implementation = "cudnn",
 ) -> Float[Array, "B K G T H"]:
     """Attention of scaled queries through what JAX ships; one that sees nothing gets zeros."""
+    through = partial(_through, implementation)
+    return _as_suits(mask, through, q, k, v)
+
+
+def unfused(
+    q: Float[Array, "B K G T H"],
+    k: Float[Array, "B K S H"],
+    v: Float[Array, "B K S H"],
+    mask: Bool[Array, "B T S"],
+    grad: Float[Array, "B K G T H"],
+    *,
+    implementation: Implementation = "cudnn",
+) -> tuple[Array, Array, Array]:
+    """The gradients of `fused` by queries, keys and values; its result is computed again."""
+
+    def back(mask: Array | None, q: Array, k: Array, v: Array, grad: Array) -> tuple[Array, ...]:
+        return jax.vjp(partial(_through, implementation, mask), q, k, v)[1](grad)
+
+    dq, dk, dv = _as_suits(mask, back, q, k, v, grad)
+    return dq, dk, dv
+
+
+def _as_suits(
+    mask: Bool[Array, "B T S"], computed: Callable[..., Array | tuple[Array, ...]], *given: Array
+) -> Any:
+    """`computed` of the mask and what is given; of None where each sees all up to itself."""
+    B, T, S = mask.shape
+    if T != S:
+        return computed(mask, *given)
+    whole = jnp.all(mask == jnp.tril(jnp.ones((T, T), bool))[None])
+    return jax.lax.cond(whole, partial(computed, None), partial(computed, mask), *given)
+
+
+def _through(
+    implementation: Implementation, mask: Array | None, q: Array, k: Array, v: Array
+) -> Float[Array, "B K G T H"]:
     B, K, G, T, H = q.shape
-    rows = q.transpose(0, 3, 1, 2, 4).reshape(B, T, K * G, H)
     mixed = jax.nn.dot_product_attention(
-        rows,
+        q.transpose(0, 3, 1, 2, 4).reshape(B, T, K * G, H),
         k.swapaxes(1, 2),
         v.swapaxes(1, 2),
-        mask=mask[:, None],
+        mask=None if mask is None else mask[:, None],
+        is_causal=mask is None,
         scale=1.0,
         implementation=implementation,
     )
-    seen = jnp.where(mask.any(-1)[:, :, None, None], mixed, jnp.zeros_like(mixed))
-    return seen.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
+    if mask is not None:
+        mixed = jnp.where(mask.any(-1)[:, :, None, None], mixed, jnp.zeros_like(mixed))
+    return mixed.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)

@@ -6,6 +6,7 @@ Activations are two-dimensional, [B*T, D], around matrix products: on a CPU XLA 
 
 import math
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -16,6 +17,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from castor.models.layout import AXES, added_up, by_device, by_units, dividing
+from castor.models.one_row import one_row, suits
 from castor.models.quant import QTensor, dense, rows
 
 EPSILON = 1e-6
@@ -186,7 +188,28 @@ def geglu(
 
     Paper: Shazeer 2020, arXiv:2002.05202.
     """
+    if suits(x, gate, up):
+        return product(one_row(x, gate, up, norm=norm, start=start, gated=True), down)
     return _closed(*normed_products(x, norm, gate, up, start=start), down)
+
+
+def products_of_normed(
+    x: Float[Array, "R D"],
+    scale: Float[Array, " D"],
+    *weights: Matrix | None,
+    start: float = 1.0,
+) -> list[Float[Array, "R _"] | None]:
+    """rms_norm(x) times each matrix that is one, where nothing is learned or the caller sees to
+    what is kept for the backward pass."""
+    given = [w for w in weights if w is not None]
+    if suits(x, *given):
+        joined = one_row(x, *given, norm=scale, start=start)
+        ends = list(accumulate(w.shape[-1] for w in given))
+        found = iter(jnp.split(joined, ends[:-1], axis=1))
+    else:
+        flat = rms_norm(x, scale, start=start)
+        found = (product(flat, w) for w in given)
+    return [w if w is None else next(found) for w in weights]
 
 
 def normed_products(
@@ -251,7 +274,12 @@ def turned(x: Float[Array, "R C"]) -> Float[Array, "C R"]:
 
     XLA folds a plain transpose into the product that takes it, and on a CPU such a bfloat16
     product is 2 to 7 times slower. It does not see through a transpose that is split over R.
+    Other devices multiply by what lies turned as fast.
     """
+    return jax.lax.platform_dependent(x, cpu=_turned_in_parts, default=jnp.transpose)
+
+
+def _turned_in_parts(x: Float[Array, "R C"]) -> Float[Array, "C R"]:
     (R, C), part = x.shape, math.gcd(x.shape[0], 64)
     return x.reshape(R // part, part, C).transpose(2, 0, 1).reshape(C, R)
 

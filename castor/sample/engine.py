@@ -18,7 +18,7 @@ from castor.models.image_codec import Codec, CodecConfig, encode_pictures
 from castor.models.modality import perceive
 from castor.models.sizes import ModelConfig
 from castor.sample.choose import Sampling
-from castor.sample.decode import CALL, judge, painted, unrolled, weights_in
+from castor.sample.decode import CALL, at_hand, judge, painted, weights_in
 from castor.sample.grammar import Rules, rules
 from castor.sample.rows import LEAST_LENGTH, bucket, rows_of
 from castor.sample.session import Session
@@ -101,7 +101,7 @@ class Engine:
         self._furnish(config, vocab, codec)
         if embedder is not None:
             self.embedder = embedder
-        self.weights, self.shape = unrolled(weights_in(model, precision), config)
+        self.weights, self.shape = at_hand(weights_in(model, precision), config)
 
     def _furnish(
         self, config: ModelConfig, vocab: Vocab, codec: tuple[Codec, CodecConfig] | None

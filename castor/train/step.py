@@ -22,7 +22,7 @@ from castor.models.layout import everywhere, settled
 from castor.train.corruption import NONE, Fault, Held, Sums, agree, compares, unknown, weighed
 from castor.train.corruption import summed as summed_bits
 from castor.train.objectives import Loss
-from castor.train.programs import lean
+from castor.train.programs import lean, steady
 
 Objective = Callable[..., Loss]  # of what is learned, a batch and what is frozen
 
@@ -125,7 +125,8 @@ def make_step(
             left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
         return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
-    program = lean(jax.jit(step, donate_argnums=0, keep_unused=True), ready=ready, told=told)
+    options: Any = {"donate_argnums": 0, "keep_unused": True, "compiler_options": steady()}
+    program = lean(jax.jit(step, **options), ready=ready, told=told)
 
     def call(
         state: TrainState,
