@@ -108,9 +108,7 @@ def main() -> None:
         "size": given.size,
         **{key: getattr(given, key) for key in ("prompt", "said", "rounds")},
         "peaks": peaks._asdict(),
-        "sides": {
-            name: _figures(taken[name], sizes[name], peaks, config, given) for name in sides
-        },
+        "sides": {name: _figures(taken[name], sizes[name], peaks, config, given) for name in sides},
         "commit": commit(),
         **conditions("jaxlib", seed=SEED, peer=versions),
     }
@@ -150,8 +148,11 @@ def ours(form: str, config: ModelConfig, given: argparse.Namespace) -> tuple[Sid
         jax.block_until_ready(_read(model, random, config))
         return time.perf_counter() - start
 
-    decoded(), prompt()
-    return lambda: {"id": decoded(), "prompt": prompt()}, size
+    def side() -> dict[str, float]:
+        return {"id": decoded(), "prompt": prompt()}
+
+    side()
+    return side, size
 
 
 def _begun(model: Model, config: ModelConfig) -> Running:
@@ -198,9 +199,7 @@ def _leaf(form: str, path: tuple[Any, ...], s: jax.ShapeDtypeStruct, key: jax.Ar
     return QTensor(codes.astype(jnp.int4) if form == "int4" else codes, scales)
 
 
-def peers(
-    config: ModelConfig, given: argparse.Namespace
-) -> tuple[dict[str, Side], dict[str, str]]:
+def peers(config: ModelConfig, given: argparse.Namespace) -> tuple[dict[str, Side], dict[str, str]]:
     """The sides of transformers."""
     names = ("layers", "width", "hidden", "heads", "kv_heads", "head_width", "vocab", "context")
     shape = {name: getattr(config, name) for name in names}

@@ -13,15 +13,7 @@ from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
 from castor.models.experts import Experts, init_experts, mixed
-from castor.models.layers import (
-    Turns,
-    geglu,
-    matrix,
-    product,
-    products_of_normed,
-    rms_norm,
-    turned_by,
-)
+from castor.models.layers import Turns, geglu, matrix, product, rms_norm, turned_by
 from castor.models.per_layer import Inlet, init_inlet, taken_in
 from castor.models.sizes import Layer, ModelConfig
 
@@ -95,9 +87,11 @@ def project(
     """Queries, keys and values under their norms, turned to their positions."""
     (B, T, D), H = x.shape, config.head_width_of(layer)
     norm = partial(rms_norm, start=config.norm_start)
-    flat, weights = x.reshape(B * T, D), (block.wq, block.wk, block.wv)
-    made = products_of_normed(flat, block.attention_norm, *weights, start=config.norm_start)
-    q, k, v = (y if y is None else y.reshape(B, T, -1, H) for y in made)
+    flat = norm(x.reshape(B * T, D), block.attention_norm)
+    q, k, v = (
+        w if w is None else product(flat, w).reshape(B, T, -1, H)
+        for w in (block.wq, block.wk, block.wv)
+    )
     v = k if v is None else v
     if config.qk_norm:
         scales = block.query_norm, block.key_norm

@@ -6,7 +6,6 @@ Activations are two-dimensional, [B*T, D], around matrix products: on a CPU XLA 
 
 import math
 from functools import partial
-from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -191,25 +190,6 @@ def geglu(
     if suits(x, gate, up):
         return product(one_row(x, gate, up, norm=norm, start=start, gated=True), down)
     return _closed(*normed_products(x, norm, gate, up, start=start), down)
-
-
-def products_of_normed(
-    x: Float[Array, "R D"],
-    scale: Float[Array, " D"],
-    *weights: Matrix | None,
-    start: float = 1.0,
-) -> list[Float[Array, "R _"] | None]:
-    """rms_norm(x) times each matrix that is one, where nothing is learned or the caller sees to
-    what is kept for the backward pass."""
-    given = [w for w in weights if w is not None]
-    if suits(x, *given):
-        joined = one_row(x, *given, norm=scale, start=start)
-        ends = list(accumulate(w.shape[-1] for w in given))
-        found = iter(jnp.split(joined, ends[:-1], axis=1))
-    else:
-        flat = rms_norm(x, scale, start=start)
-        found = (product(flat, w) for w in given)
-    return [w if w is None else next(found) for w in weights]
 
 
 def normed_products(

@@ -1,4 +1,4 @@
-"""Attention of one new position on an NVIDIA GPU, from what the matrices gave to what they are given.
+"""Attention of one new position on an NVIDIA GPU: all between the matrices before and after it.
 
 Norms of queries and keys, their turns, the cache's new column and attention are one kernel: by
 themselves each would take longer to start than to run. Parts of the cache are attended to apart,
@@ -6,7 +6,7 @@ then put together.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.experimental.pallas as pl
@@ -26,6 +26,7 @@ SPLITS = 16  # most parts of a cache
 KEYS = 32  # that a program looks at at once
 HEADS = 8  # most queries that share keys: each is computed in turn
 LEAST = -1e30  # the score of a key that may not be seen
+Arrays = tuple[Array, ...]
 
 
 def steps_at_once(
@@ -53,7 +54,7 @@ def step_at_once(
     would give them."""
     weights = block.wq, block.wk, block.wv
     joined = one_row(x[0], *weights, norm=block.attention_norm, start=config.norm_start)[0]
-    norms = (block.query_norm, block.key_norm) if config.qk_norm else ()
+    norms = [norm for norm in (block.query_norm, block.key_norm) if norm is not None]
     H = held.k.shape[2]
     scale = H**-0.5 if config.score_scale is None else config.score_scale
     mixed, k, v = attend_new(
@@ -64,7 +65,7 @@ def step_at_once(
         turns.cos.reshape(-1),
         turns.sin.reshape(-1),
         at,
-        norms=norms,
+        norms=tuple(norms),
         start=config.norm_start,
         scale=scale,
     )
@@ -88,8 +89,8 @@ def attend_new(
     """Attention of new queries to what is held and the new key, and both caches with the new
     column `at` which they change in place.
 
-    `joined` are K*G queries, K keys and K values as the matrices give them. `bias` is added to scores; it
-    must let the new column be seen.
+    `joined` are K*G queries, K keys and K values as the matrices give them. `bias` is added to
+    scores; it must let the new column be seen.
 
     Paper: Dao et al. 2023, "Flash-Decoding for long-context inference".
     """
@@ -132,7 +133,11 @@ def _put_together(mixed: Array, peaks: Array, totals: Array) -> Float[Array, "K 
     return added / total[..., None]
 
 
-Halves = tuple[Array, Array]
+class Halves(NamedTuple):
+    """The left and right half of a head, which turn against each other."""
+
+    left: Any
+    right: Any
 
 
 def _kernel(
@@ -150,51 +155,64 @@ def _kernel(
     scale: float,
 ) -> None:
     *norms, out_ref, peak_ref, total_ref, k_out, v_out = refs
-    (K, _, H), half, head, split = k_ref.shape, k_ref.shape[2] // 2, *map(pl.program_id, (0, 1))
-    left, right = pl.ds(0, half), pl.ds(half, half)
-    cos, sin = cos_ref[...], sin_ref[...]
-
-    def made(number: Array | int, norm_ref: Any) -> Halves:
-        """A query or key under its norm, turned."""
-        l, r = (
-            joined_ref[pl.ds(number * H + first, half)].astype(jnp.float32) for first in (0, half)
-        )
-        if norm_ref is not None:
-            root = jax.lax.rsqrt((jnp.sum(l * l) + jnp.sum(r * r)) / H + EPSILON)
-            l, r = (
-                y * root * (norm_ref[at].astype(jnp.float32) + start)
-                for y, at in ((l, left), (r, right))
-            )
-        return l * cos - r * sin, r * cos + l * sin
-
+    (K, _, H), head, split = k_ref.shape, pl.program_id(0), pl.program_id(1)
+    sides = Halves(pl.ds(0, H // 2), pl.ds(H // 2, H // 2))
+    turn_by = cos_ref[...], sin_ref[...]
     query_norm, key_norm = norms or (None, None)
+
+    def made(number: Any, norm_ref: Any) -> Halves:
+        pair = Halves(*(joined_ref[pl.ds(number * H + at, H // 2)] for at in (0, H // 2)))
+        return _turned(pair, norm_ref, sides, *turn_by, start=start)
+
     queries = [made(head * heads + g, query_norm) for g in range(heads)]
-    new_k = [y.astype(k_ref.dtype) for y in made(K * heads + head, key_norm)]
+    new_k = Halves(*(y.astype(k_ref.dtype) for y in made(K * heads + head, key_norm)))
     new_v = joined_ref[pl.ds((K * heads + K + head) * H, H)].astype(v_ref.dtype)
     at, first = at_ref[0], split * turns * KEYS
 
     @pl.when((at >= first) & (at < first + turns * KEYS))
     def _() -> None:
-        k_out[head, at, left], k_out[head, at, right] = new_k
+        k_out[head, at, sides.left], k_out[head, at, sides.right] = new_k
         v_out[head, at, :] = new_v
 
-    def turn(t: Array, before: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:
+    def turn(t: Array, before: tuple[Arrays, ...]) -> tuple[Arrays, ...]:
         here = pl.ds(first + t * KEYS, KEYS)
         is_new = (first + t * KEYS + jnp.arange(KEYS, dtype=jnp.int32) == at)[:, None]
-        keys = [
-            jnp.where(is_new, new[None], k_ref[head, here, side]).astype(jnp.float32)
-            for new, side in zip(new_k, (left, right), strict=True)
-        ]
+        keys = Halves(
+            *(
+                jnp.where(is_new, new[None], k_ref[head, here, side]).astype(jnp.float32)
+                for new, side in zip(new_k, sides, strict=True)
+            )
+        )
         values = jnp.where(is_new, new_v[None], v_ref[head, here, :]).astype(jnp.float32)
-        bias, after = bias_ref[here], []
-        for (l, r), (mixed, peak, total) in zip(queries, before, strict=True):
-            scores = jnp.sum(keys[0] * l[None] + keys[1] * r[None], axis=1) * scale + bias
-            higher = jnp.maximum(peak, jnp.max(scores))
-            fade, powers = jnp.exp(peak - higher), jnp.exp(scores - higher)
-            mixed = mixed * fade + jnp.sum(powers[:, None] * values, axis=0)
-            after.append((mixed, higher, total * fade + jnp.sum(powers)))
-        return tuple(after)
+        look = partial(_look, keys, values, bias_ref[here], scale=scale)
+        return tuple(map(look, queries, before))
 
     empty = jnp.zeros(H, jnp.float32), jnp.float32(LEAST), jnp.float32(0)
     for g, found in enumerate(jax.lax.fori_loop(0, turns, turn, (empty,) * heads)):
         out_ref[split, head, g, :], peak_ref[split, head, g], total_ref[split, head, g] = found
+
+
+def _turned(
+    pair: Halves, norm_ref: Any, sides: Halves, cos: Array, sin: Array, *, start: float
+) -> Halves:
+    """A query or key under its norm, at its position."""
+    left, right = (y.astype(jnp.float32) for y in pair)
+    if norm_ref is not None:
+        mean = (jnp.sum(left * left) + jnp.sum(right * right)) / (2 * len(left))
+        root = jax.lax.rsqrt(mean + EPSILON)
+        by = Halves(*(norm_ref[at].astype(jnp.float32) + start for at in sides))
+        left, right = left * root * by.left, right * root * by.right
+    return Halves(left * cos - right * sin, right * cos + left * sin)
+
+
+def _look(
+    keys: Halves, values: Array, bias: Array, query: Halves, before: Arrays, *, scale: float
+) -> Arrays:
+    """What a query has seen once it saw these keys too: a mix, the highest score, total power."""
+    mixed, peak, total = before
+    scores = jnp.sum(keys.left * query.left[None] + keys.right * query.right[None], axis=1)
+    scores = scores * scale + bias
+    higher = jnp.maximum(peak, jnp.max(scores))
+    fade, powers = jnp.exp(peak - higher), jnp.exp(scores - higher)
+    mixed = mixed * fade + jnp.sum(powers[:, None] * values, axis=0)
+    return mixed, higher, total * fade + jnp.sum(powers)

@@ -1,4 +1,4 @@
-"""One row at a time on an NVIDIA GPU, at the speed of its memory: what decoding for one person is.
+"""One row at a time on an NVIDIA GPU, where memory sets the speed: decoding for one person.
 
 Every id reads every weight once, so a product takes as long as its matrix takes to be read, as it
 is kept: bfloat16, or codes of 8 or 4 bits that become numbers in registers. Kernels are Pallas's,
@@ -6,6 +6,7 @@ through Triton. A program has some outputs and all inputs, so that a matrix lies
 first (`Turned`) and nothing is added up between programs: the same bits each time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -83,14 +84,14 @@ def _bits(rows: Array | QTensor) -> int:
 
 def one_row(
     x: Float[Array, "1 I"],
-    *matrices: Turned,
+    *matrices: Any,
     norm: Float[Array, " I"] | None = None,
     start: float = 1.0,
     gated: bool = False,
     dtype: Any = None,
     interpret: bool = False,
 ) -> Float[Array, "1 O"]:
-    """x times matrices, side by side, added up in float32, in x's type or another.
+    """x times matrices (`Turned`), side by side, added up in float32, in x's type or another.
 
     With a `norm` of rms_norm(x, norm, start=start); if it is `gated` of two matrices
     gelu(x @ first) * (x @ second).
@@ -98,21 +99,13 @@ def one_row(
     rows = [matrix.rows for matrix in matrices]
     bits = _bits(rows[0])
     tile, inputs = TILES[bits], rows[0].shape[1]
-    counts = [len_of(r) // tile.outputs for r in rows][: 1 if gated else None]
+    counts = [r.shape[0] // tile.outputs for r in rows][: 1 if gated else None]
     norms = [] if norm is None else [norm]
     arrays = [part for r in rows for part in _parts(r)]
     whole = [pl.BlockSpec(a.shape, partial(_origin, a.ndim)) for a in (x[0], *norms, *arrays)]
+    how = _How(tuple(counts), tile, inputs // tile.inputs, bits, norm is not None, start, gated)
     made = pl.pallas_call(
-        partial(
-            _kernel,
-            counts=tuple(counts),
-            tile=tile,
-            inputs=inputs,
-            bits=bits,
-            normed=norm is not None,
-            start=start,
-            gated=gated,
-        ),
+        partial(_kernel, how=how),
         grid=(sum(counts),),
         in_specs=whole,
         out_specs=pl.BlockSpec((tile.outputs,), lambda i: (i,)),
@@ -122,11 +115,6 @@ def one_row(
         name=f"one_row_{bits}",
     )(x[0], *norms, *arrays)
     return made[None]
-
-
-def len_of(rows: Array | QTensor) -> int:
-    """How many outputs."""
-    return rows.shape[0]
 
 
 def _origin(ndim: int, *_: Any) -> tuple[int, ...]:
@@ -140,80 +128,86 @@ def _parts(rows: Array | QTensor) -> tuple[Array, ...]:
         return (rows,)
     if rows.bits == 8:
         return rows.codes, rows.scales
-    O, I = rows.shape
-    pairs = rows.codes.reshape(O, I // 2, 2)
+    pairs = rows.codes.reshape(rows.shape[0], -1, 2)
     return jax.lax.bitcast_convert_type(pairs, jnp.int8), rows.scales
 
 
-def _kernel(
-    x_ref: Any,
-    *refs: Any,
-    counts: tuple[int, ...],
-    tile: Tile,
-    inputs: int,
-    bits: int,
-    normed: bool,
-    start: float,
-    gated: bool,
-) -> None:
-    (*refs, out_ref), norm_ref = refs, None
-    if normed:
-        norm_ref, *refs = refs
-    each = 1 if bits == 16 else 2
-    matrices = [tuple(refs[i : i + each]) for i in range(0, len(refs), each)]
-    turns, i = inputs // tile.inputs, pl.program_id(0)
-    at_once = max(n for n in range(1, AT_ONCE + 1) if turns % n == 0)
-    root = _root(x_ref, turns, tile) if normed else None
+class _How(NamedTuple):
+    """What is compiled into a kernel."""
 
-    def read(turn: Array, step: int, first: int) -> Array:
-        """Some of the inputs, in float32, under the norm: every `step`-th from `first` on."""
-        at = pl.ds(turn * tile.inputs + first, tile.inputs // step, stride=step)
-        x = x_ref[at].astype(jnp.float32)
-        if norm_ref is None:
-            return x
-        factor = norm_ref[at].astype(jnp.float32)
-        return x * root * (start + factor if start else factor)
+    counts: tuple[int, ...]  # programs of each matrix
+    tile: Tile
+    turns: int  # tiles along the inputs
+    bits: int
+    normed: bool
+    start: float
+    gated: bool
 
-    def sums(of: list[tuple[Any, ...]], block: Array) -> list[Array]:
-        here = pl.ds(block * tile.outputs, tile.outputs)
 
-        def turn(t: Array, added: tuple[Array, ...]) -> tuple[Array, ...]:
-            those = [t * at_once + n for n in range(at_once)]
-            tiles = [[_tile(refs, here, n, tile, bits) for refs in of] for n in those]
-            for n, pair in zip(those, tiles, strict=True):
-                xs = [read(n, 2, 0), read(n, 2, 1)] if bits == 4 else [read(n, 1, 0)]
-                new = [_times(xs, one, bits) for one in pair]
-                added = tuple(map(jnp.add, added, new))
-            return added
-
-        wide = tile.inputs if bits == 16 else tile.inputs // GROUP
-        zeros = tuple(jnp.zeros((tile.outputs, wide), jnp.float32) for _ in of)
-        return [x.sum(1) for x in jax.lax.fori_loop(0, turns // at_once, turn, zeros)]
-
-    if gated:
-        gate, up = sums(matrices, i)
+def _kernel(x_ref: Any, *refs: Any, how: _How) -> None:
+    *given, out_ref = refs
+    norm_ref = given.pop(0) if how.normed else None
+    each = 1 if how.bits == 16 else 2
+    matrices = [tuple(given[i : i + each]) for i in range(0, len(given), each)]
+    read = partial(_inputs, x_ref, norm_ref, _root(x_ref, how) if how.normed else None, how=how)
+    i, first = pl.program_id(0), 0
+    if how.gated:
+        gate, up = _sums(matrices, i, read, how=how)
         out_ref[...] = (jax.nn.gelu(gate, approximate=True) * up).astype(out_ref.dtype)
         return
-    first = 0
-    for count, refs in zip(counts, matrices, strict=True):
+    for count, matrix in zip(how.counts, matrices, strict=True):
 
         @pl.when((i >= first) & (i < first + count))
-        def _(refs: tuple[Any, ...] = tuple(refs), first: int = first) -> None:
-            (made,) = sums([refs], i - first)
+        def _(matrix: Any = matrix, first: int = first) -> None:
+            (made,) = _sums([matrix], i - first, read, how=how)
             out_ref[...] = made.astype(out_ref.dtype)
 
         first += count
 
 
-def _root(x_ref: Any, turns: int, tile: Tile) -> Array:
+def _root(x_ref: Any, how: _How) -> Array:
     """One over the root mean square of x."""
+    wide = how.tile.inputs
 
     def add(t: Array, total: Array) -> Array:
-        x = x_ref[pl.ds(t * tile.inputs, tile.inputs)].astype(jnp.float32)
+        x = x_ref[pl.ds(t * wide, wide)].astype(jnp.float32)
         return total + x * x
 
-    squares = jax.lax.fori_loop(0, turns, add, jnp.zeros(tile.inputs, jnp.float32))
-    return jax.lax.rsqrt(squares.sum() / (turns * tile.inputs) + EPSILON)
+    squares = jax.lax.fori_loop(0, how.turns, add, jnp.zeros(wide, jnp.float32))
+    return jax.lax.rsqrt(squares.sum() / (how.turns * wide) + EPSILON)
+
+
+def _inputs(
+    x_ref: Any, norm_ref: Any, root: Array | None, t: Array, step: int, first: int, *, how: _How
+) -> Array:
+    """A tile's inputs in float32, under the norm: every `step`-th from `first` on."""
+    wide = how.tile.inputs
+    at = pl.ds(t * wide + first, wide // step, stride=step)
+    x = x_ref[at].astype(jnp.float32)
+    if root is None:
+        return x
+    return x * root * (norm_ref[at].astype(jnp.float32) + how.start)
+
+
+def _sums(
+    of: list[tuple[Any, ...]], block: Array, read: Callable[..., Array], *, how: _How
+) -> list[Array]:
+    """The products of the block's outputs, for each matrix."""
+    tile, bits = how.tile, how.bits
+    here = pl.ds(block * tile.outputs, tile.outputs)
+    at_once = max(n for n in range(1, AT_ONCE + 1) if how.turns % n == 0)
+
+    def turn(t: Array, added: tuple[Array, ...]) -> tuple[Array, ...]:
+        those = [t * at_once + n for n in range(at_once)]
+        tiles = [[_tile(refs, here, n, tile, bits) for refs in of] for n in those]
+        for n, pair in zip(those, tiles, strict=True):
+            xs = [read(n, 2, 0), read(n, 2, 1)] if bits == 4 else [read(n, 1, 0)]
+            added = tuple(map(jnp.add, added, [_times(xs, one, bits) for one in pair]))
+        return added
+
+    wide = tile.inputs if bits == 16 else tile.inputs // GROUP
+    zeros = tuple(jnp.zeros((tile.outputs, wide), jnp.float32) for _ in of)
+    return [x.sum(1) for x in jax.lax.fori_loop(0, how.turns // at_once, turn, zeros)]
 
 
 def _tile(refs: tuple[Any, ...], here: Any, t: Array, tile: Tile, bits: int) -> tuple[Array, ...]:

@@ -23,7 +23,7 @@ def flops(function: Callable[..., Any], *arguments: Any) -> int:
 def peak_flops(precision: str, *, least_s: float = 0.05) -> float:
     """Operations per second of the fastest of several square matrix products on this device.
 
-    Of random numbers: a GPU that its power limits multiplies ones a tenth faster than anything real.
+    Of random numbers: a GPU at its limit of power multiplies ones a tenth faster than these.
     """
     size, best = 512, 0.0
     product = jax.jit(jnp.matmul)

@@ -125,8 +125,8 @@ def make_step(
             left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
         return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
-    options: Any = {"donate_argnums": 0, "keep_unused": True, "compiler_options": steady()}
-    program = lean(jax.jit(step, **options), ready=ready, told=told)
+    jitted = jax.jit(step, donate_argnums=0, keep_unused=True, compiler_options=steady())
+    program = lean(jitted, ready=ready, told=told)
 
     def call(
         state: TrainState,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from castor.models import decoder, layers, one_query, one_row
+from castor.models.attention import attend
 from castor.models.block import init_block, project
 from castor.models.cache import LayerCache, append, empty_cache
-from castor.models.attention import attend
 from castor.models.kernels import Machine, machine_here
 from castor.models.layers import rms_norm, turns_of
 from castor.models.one_row import Turned, suits, turned
@@ -22,7 +22,7 @@ from castor.models.sizes import Layer, ModelConfig
 
 HOPPER = Machine("cuda", (9, 0))
 FORMATS = [None, INT8, INT4]
-I, O = 1024, 256
+INPUTS, OUTPUTS = 1024, 256
 LOCAL = Layer(window=16)
 SHAPE = ModelConfig(
     layers=4,
@@ -41,19 +41,19 @@ SHAPE = ModelConfig(
 
 def matrix(seed: int, outputs: int, format: Format | None) -> tuple[jax.Array, Turned]:
     """A matrix as it is, dense and in float32, and as the kernel has it."""
-    w = 0.03 * jax.random.normal(jax.random.key(seed), (I, outputs))
+    w = 0.03 * jax.random.normal(jax.random.key(seed), (INPUTS, outputs))
     kept = w.astype(jnp.bfloat16) if format is None else quantised(w, format=format)
     rows = jax.tree.map(lambda x: x.swapaxes(0, 1), kept)
     return dense(kept).astype(jnp.float32), Turned(rows)
 
 
 def row(dtype: Any = jnp.bfloat16) -> jax.Array:
-    return jax.random.normal(jax.random.key(9), (1, I)).astype(dtype)
+    return jax.random.normal(jax.random.key(9), (1, INPUTS)).astype(dtype)
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_products_side_by_side_are_those_of_each(format: Format | None) -> None:
-    pairs = [matrix(i, outputs, format) for i, outputs in enumerate((O, 2 * O, O))]
+    pairs = [matrix(i, n * OUTPUTS, format) for i, n in enumerate((1, 2, 1))]
     found = one_row.one_row(row(), *(w for _, w in pairs), dtype=jnp.float32, interpret=True)
     plain = jnp.concatenate([row().astype(jnp.float32) @ w for w, _ in pairs], axis=1)
     np.testing.assert_allclose(found, plain, atol=2e-5)
@@ -62,8 +62,8 @@ def test_products_side_by_side_are_those_of_each(format: Format | None) -> None:
 @pytest.mark.parametrize("start", [0.0, 1.0])
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_norm_and_gate_are_those_of_the_layer(format: Format | None, start: float) -> None:
-    (first, gate), (second, up) = (matrix(i, O, format) for i in range(2))
-    norm = jax.random.normal(jax.random.key(5), (I,))
+    (first, gate), (second, up) = (matrix(i, OUTPUTS, format) for i in range(2))
+    norm = jax.random.normal(jax.random.key(5), (INPUTS,))
     run = partial(one_row.one_row, row(), norm=norm, start=start, dtype=jnp.float32)
     x = rms_norm(row(jnp.bfloat16).astype(jnp.float32), norm, start=start)
     np.testing.assert_allclose(run(up, interpret=True), x @ second, atol=5e-5)
@@ -72,14 +72,14 @@ def test_norm_and_gate_are_those_of_the_layer(format: Format | None, start: floa
 
 
 def test_only_one_row_of_bfloat16_on_such_a_gpu_suits(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, w = matrix(0, O, None)
+    _, w = matrix(0, OUTPUTS, None)
     assert not suits(row(), w)  # a CPU
     monkeypatch.setattr(one_row, "machine_here", lambda: HOPPER)
-    assert suits(row(), w) and suits(row(), w, matrix(1, O, INT4)[1])
+    assert suits(row(), w) and suits(row(), w, matrix(1, OUTPUTS, INT4)[1])
     assert not suits(row(jnp.float32), w)
     assert not suits(jnp.concatenate([row(), row()]), w)
     assert not suits(row(), w.rows)  # not turned
-    assert not suits(row(), matrix(1, O, Format(4, symmetric=False))[1])
+    assert not suits(row(), matrix(1, OUTPUTS, Format(4, symmetric=False))[1])
     assert not suits(row()[:, :96], Turned(w.rows[:, :96]))
     monkeypatch.setattr(one_row, "machine_here", lambda: Machine("cuda", (7, 5)))
     assert not suits(row(), w)
