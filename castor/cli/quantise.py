@@ -13,7 +13,7 @@ from castor.cli.flags import Verbs, add_verb, count_from_one
 if TYPE_CHECKING:
     from castor.checkpoint import Checkpoint
     from castor.models.decoder import Model
-    from castor.models.quant import Format, Lost
+    from castor.models.quant import Formats, Lost
 
 MORE = """\
 Weights are rounded in groups of 32 that share a scale. --calibrate rounds by what goes into each
@@ -46,6 +46,9 @@ def add(verbs: Verbs) -> None:
         "--embedding", choices=("int4", "int8"), help="bits of tables of ids, if they are others"
     )
     verb.add_argument(
+        "--encoders", choices=("int4", "int8"), help="bits of what reads signals, likewise"
+    )
+    verb.add_argument(
         "--calibrate", metavar="DATA", type=Path, help="round by the inputs that this folder gives"
     )
     verb.add_argument(
@@ -71,23 +74,21 @@ def run(arguments: argparse.Namespace) -> None:
     from castor.checkpoint import WEIGHTS, write
     from castor.cli.answering import SHIPPED
     from castor.cli.screen import progress
-    from castor.models.quant import Format, errors, weight_count
+    from castor.models.quant import errors, weight_count
 
     found = _opened(arguments, shipped=SHIPPED)
-    form = Format(int(arguments.format[3:]), symmetric=not arguments.asymmetric)
-    table = None
-    if arguments.embedding is not None:
-        table = replace(form, bits=int(arguments.embedding[3:]))
+    formats = _formats(arguments)
     with progress("rounding") as report:
-        model = _rounded(arguments, found, format=form, embedding=table, report=report)
+        model = _rounded(arguments, found, formats=formats, report=report)
     lost = errors(found.model, model)
     after = replace(found, model=model)
     compared = _compared(arguments, found, after) if arguments.eval else []
     write(arguments.out, after, precision="float16")
     size = (arguments.out / WEIGHTS).stat().st_size
     told = {
-        "format": str(form),
-        "embedding": str(table or form),
+        "format": str(formats.layers),
+        "embedding": str(formats.embedding or formats.layers),
+        "encoders": str(formats.encoders or formats.layers),
         "bytes": size,
         "bytes_per_weight": size / weight_count(found.model),
         "errors": [{**one._asdict(), "format": str(one.format)} for one in lost],
@@ -97,6 +98,16 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(told, indent=1))
     else:
         _show(told, lost, out=arguments.out)
+
+
+def _formats(arguments: argparse.Namespace) -> "Formats":
+    from castor.models.quant import Format, Formats
+
+    def named(name: str | None) -> Format | None:
+        return None if name is None else Format(int(name[3:]), not arguments.asymmetric)
+
+    layers = Format(int(arguments.format[3:]), not arguments.asymmetric)
+    return Formats(layers, named(arguments.embedding), named(arguments.encoders))
 
 
 def _opened(arguments: argparse.Namespace, *, shipped: Path) -> "Checkpoint":
@@ -131,15 +142,13 @@ def _rounded(
     arguments: argparse.Namespace,
     found: "Checkpoint",
     *,
-    format: "Format",
-    embedding: "Format | None",
+    formats: "Formats",
     report: Callable[[str, int, int], None],
 ) -> "Model":
     from castor.models.quant import densed, quantise
     from castor.train.calibrate import batches_of, calibrated, moments
     from castor.train.qat import tuned
 
-    formats: dict[str, Any] = {"format": format, "embedding": embedding}
     begin = model = None
     with TemporaryDirectory() as aside:
 
@@ -153,7 +162,7 @@ def _rounded(
         if arguments.calibrate is not None:
             seen = batches(arguments.calibrate, CALIBRATED, "inputs")
             inputs = moments(found.model, seen, config=found.config)
-            model = calibrated(found.model, inputs, **formats, report=report)
+            model = calibrated(found.model, inputs, formats=formats, report=report)
             begin = densed(model)
         if arguments.qat is not None:
             seen = batches(arguments.data, arguments.qat, "training")
@@ -163,13 +172,13 @@ def _rounded(
                 config=found.config,
                 steps=arguments.qat,
                 begin=begin,
-                **formats,
+                formats=formats,
                 report=lambda done, nats: report(
                     f"training: {nats:.4f} nats from the float model", done, arguments.qat
                 ),
             )
-            model = quantise(learned, **formats)
-    return quantise(found.model, **formats) if model is None else model
+            model = quantise(learned, formats=formats)
+    return quantise(found.model, formats=formats) if model is None else model
 
 
 def _compared(

@@ -255,18 +255,37 @@ def placed(path: str) -> str | None:
     return next((kind for pattern, kind in TABLE if re.search(pattern, path)), None)
 
 
-def quantise(model: Any, *, format: Format = INT4, embedding: Format | None = None) -> Any:
+@dataclass(frozen=True)
+class Formats:
+    """The formats of a model's weights; None = as its layers."""
+
+    layers: Format = INT4
+    embedding: Format | None = None  # tables of rows
+    encoders: Format | None = None  # what reads signals
+
+    def of(self, path: tuple[Any, ...]) -> Format:
+        """That of the weight at a path."""
+        name = jax.tree_util.keystr(path)
+        if placed(name) == ROWS:
+            return self.embedding or self.layers
+        return self.encoders or self.layers if name.startswith(".encoders") else self.layers
+
+
+ALL_INT4 = Formats()
+
+
+def quantise(model: Any, *, format: Format = INT4, formats: Formats | None = None) -> Any:
     """The model with the weights that TABLE names rounded to nearest; small and odd ones stay.
 
-    `embedding` is the format of tables of rows, if it is another.
+    `formats` are given where not all weights have one `format`.
     """
+    formats = formats or Formats(format)
 
     def stand_in(path: tuple[Any, ...], leaf: Array) -> Weight:
         kind = chosen(path, leaf)
         if kind is None:
             return leaf
-        by_row = kind == ROWS
-        return quantised(leaf, format=embedding or format if by_row else format, by_row=by_row)
+        return quantised(leaf, format=formats.of(path), by_row=kind == ROWS)
 
     return jax.tree_util.tree_map_with_path(stand_in, model)
 

@@ -25,12 +25,13 @@ from castor.data.mixture import Mixture, Part
 from castor.models import decoder
 from castor.models.decoder import Model
 from castor.models.quant import (
+    ALL_INT4,
     COLUMNS,
     GROUP,
-    INT4,
     ROWS,
     Codes,
     Format,
+    Formats,
     QTensor,
     Weight,
     as_tensor,
@@ -173,8 +174,7 @@ def calibrated(
     model: Model,
     inputs: Moments,
     *,
-    format: Format = INT4,
-    embedding: Format | None = None,
+    formats: Formats = ALL_INT4,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Model:
     """The model as `quantise` gives it, but with the codes that suit the inputs of each product.
@@ -194,7 +194,7 @@ def calibrated(
         report(name, done, total)
         done += 1
         by_row = kind == ROWS
-        wanted = embedding or format if by_row else format
+        wanted = formats.of(path)
         if name not in inputs:
             return quantised(leaf, format=wanted, by_row=by_row)
         if not bool(jnp.isfinite(inputs[name]).all()):

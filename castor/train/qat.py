@@ -16,7 +16,7 @@ from jaxtyping import Float
 from castor.core.batch import Batch
 from castor.models import decoder
 from castor.models.decoder import Model
-from castor.models.quant import INT4, ROWS, Format, chosen, dense, quantised
+from castor.models.quant import ALL_INT4, ROWS, Formats, chosen, dense, quantised
 from castor.models.sizes import ModelConfig
 from castor.train.objectives import CHUNK, SOURCES, Loss
 from castor.train.optim import AdamW, Cosine
@@ -25,7 +25,7 @@ from castor.train.step import cast, make_step, start
 PEAK_LR = 6e-4  # of AdamW [ours]: better than 3e-4 at the demo, docs/LOG.md
 
 
-def rounded(model: Model, *, format: Format = INT4, embedding: Format | None = None) -> Model:
+def rounded(model: Model, *, formats: Formats = ALL_INT4) -> Model:
     """The model with the values that its weights have once quantised, and their own gradients.
 
     Paper: Bengio et al. 2013, arXiv:1308.3432 (straight-through); Jacob et al. 2017,
@@ -36,9 +36,8 @@ def rounded(model: Model, *, format: Format = INT4, embedding: Format | None = N
         kind = chosen(path, w)
         if kind is None:
             return w
-        by_row = kind == ROWS
         still = jax.lax.stop_gradient(w)
-        made = quantised(still, format=embedding or format if by_row else format, by_row=by_row)
+        made = quantised(still, format=formats.of(path), by_row=kind == ROWS)
         return w + (dense(made) - still)
 
     return jax.tree_util.tree_map_with_path(through, model)
@@ -51,14 +50,13 @@ def imitation(
     *,
     config: ModelConfig,
     precision: str = "float32",
-    format: Format = INT4,
-    embedding: Format | None = None,
+    formats: Formats = ALL_INT4,
 ) -> Loss:
     """How far the rounded model's next ids are from the teacher's, in nats, where ids are learned.
 
     Paper: Hinton et al. 2015, arXiv:1503.02531.
     """
-    student = cast(rounded(model, format=format, embedding=embedding), precision)
+    student = cast(rounded(model, formats=formats), precision)
     teacher = cast(teacher, precision)
     weights = jnp.asarray(batch.weights).reshape(-1)
     mine, theirs = (_flat(one, batch, config) for one in (student, teacher))
@@ -100,8 +98,7 @@ def tuned(
     steps: int,
     begin: Model | None = None,
     peak_lr: float = PEAK_LR,
-    format: Format = INT4,
-    embedding: Format | None = None,
+    formats: Formats = ALL_INT4,
     report: Callable[[int, float], None] = lambda done, nats: None,
 ) -> Model:
     """Float weights to be quantised, after that many steps of imitating the model.
@@ -112,7 +109,7 @@ def tuned(
     Raises:
         ValueError: the loss is no longer finite.
     """
-    objective = partial(imitation, config=config, format=format, embedding=embedding)
+    objective = partial(imitation, config=config, formats=formats)
     transform = AdamW(peak_lr, decay=0.0, schedule=Cosine(floor=0.02)).transform(steps)
     own = jax.tree.map(jnp.array, model if begin is None else begin)  # the step takes them over
     state = start(own, transform, key=jax.random.key(0), ema=0.0)

@@ -18,6 +18,7 @@ from castor.models.quant import (
     INT4,
     INT8,
     Format,
+    Formats,
     QTensor,
     dense,
     densed,
@@ -27,7 +28,7 @@ from castor.models.quant import (
     quantise,
     quantised,
 )
-from castor.models.sizes import ExpertsConfig, ModelConfig
+from castor.models.sizes import TINY, ExpertsConfig, ModelConfig
 from castor.sample.decode import weights_in
 
 FORMATS = (INT4, INT8, Format(4, symmetric=False), Format(8, symmetric=False))
@@ -209,11 +210,17 @@ def test_narrow_weights_and_convolutions_stay() -> None:
 
 
 def test_the_embedding_may_have_another_format() -> None:
-    made = quantise(init(CONFIG, jax.random.key(0)), embedding=INT8)
+    made = quantise(init(CONFIG, jax.random.key(0)), formats=Formats(embedding=INT8))
     assert made.decoder.embedding.format == INT8
     assert made.decoder.blocks[0].wq.format == INT4
     assert formats(made) == ("int4", "int8")
     assert formats(densed(made)) == ()
+
+
+def test_what_reads_signals_may_have_another_format() -> None:
+    made = quantise(init(TINY, jax.random.key(0)), formats=Formats(INT4, encoders=INT8))
+    assert formats(made.encoders) == ("int8",)
+    assert formats(made.decoder) == ("int4",)
 
 
 def test_errors_are_told_for_every_layer() -> None:

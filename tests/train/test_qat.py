@@ -10,7 +10,7 @@ import pytest
 
 from castor.core.batch import Batch
 from castor.models.decoder import Model, hidden, init, logits
-from castor.models.quant import INT8, densed, quantise
+from castor.models.quant import INT8, Formats, densed, quantise
 from castor.models.sizes import ModelConfig
 from castor.train.qat import imitation, rounded, tuned
 
@@ -30,7 +30,8 @@ def batch(seed: int = 0) -> Batch:
 
 
 def test_the_rounded_model_is_what_quantising_gives(model: Model) -> None:
-    seen, used = rounded(model, embedding=INT8), densed(quantise(model, embedding=INT8))
+    formats = Formats(embedding=INT8, encoders=INT8)
+    seen, used = rounded(model, formats=formats), densed(quantise(model, formats=formats))
     for one, other in zip(jax.tree.leaves(seen), jax.tree.leaves(used), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
