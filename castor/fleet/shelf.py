@@ -223,6 +223,7 @@ class Shelf:
             prefix = PREFIX.pack(MAGIC, turn, len(header), zlib.crc32(header))
             memory[len(MAGIC) : PREFIX.size] = prefix[len(MAGIC) :]
             memory[: len(MAGIC)] = MAGIC
+            self._seen[path] = prefix, _laid_out(path, turn, step, len(header), sums)
 
     def _paths(self, owner: int) -> tuple[Path, Path]:
         return self.folder / f"{owner}.0", self.folder / f"{owner}.1"
@@ -332,12 +333,17 @@ def _parsed(path: Path, turn: int, header: bytes, run: str, owner: int) -> Slot 
     fields = json.loads(header)
     if (fields["run"], fields["owner"]) != (run, owner):
         return None
-    start = -(-(PREFIX.size + len(header)) // ALIGN) * ALIGN
     sums = {piece_from_wire(wire): int(check, 16) for *wire, check in fields["table"]}
+    return _laid_out(path, turn, fields["step"], len(header), sums)
+
+
+def _laid_out(path: Path, turn: int, step: int, header: int, sums: dict[Piece, int]) -> Slot:
+    """The slot of these pieces behind a header of so many bytes."""
+    start = -(-(PREFIX.size + header) // ALIGN) * ALIGN
     places, stop = {}, start
     for piece in sums:
         places[piece], stop = stop, stop + piece.bytes
-    return Slot(path, turn, fields["step"], start, stop, places, sums)
+    return Slot(path, turn, step, start, stop, places, sums)
 
 
 def _chunks(place: np.ndarray) -> Iterator[np.ndarray]:

@@ -171,6 +171,7 @@ def _begin(
         frozen=shard(job.frozen),
         ready=partial(team.wait, "compiled"),
         told=named and f"{named} step",
+        donate=not memory.run,  # what is being put is looked at while the next step is taken
     )
     return state, step
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -28,7 +27,6 @@ from castor.fleet.ledger import Ledger
 from castor.fleet.pieces import Held, Index, Piece, newest_whole, parts_of
 from castor.fleet.shelf import Shelf
 from castor.fleet.team import Team
-from castor.models.layout import settled
 from castor.models.stored import named
 from castor.train.corruption import NONE, Fault, Sums, known, weighed
 from castor.train.faults import injected
@@ -68,8 +66,8 @@ class Memory:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._putting: Future[None] | None = None
         self._next = (team.process + 1) % team.processes
-        self._copy = lean(jax.jit(_copy, keep_unused=True), told=f"{run} copy")
         # Each device keeps its own sum: nothing is exchanged beside a step.
+        self._pieces: dict[str, tuple[Any, list[tuple[Piece, int]]]] = {}  # as arrays are placed
         self._sums = lean(jax.jit(weighed, keep_unused=True), told=f"{run} sums")
         self._keeper = self._started()
         self._addresses = team.everyones("keeper", self._keeper.address)
@@ -123,14 +121,12 @@ class Memory:
 
     def put(self, n: int, state: TrainState, held: Sums | None) -> None:
         """Put the state after step n, unless that step changed nothing or the weights' sums are not
-        those `held`; waits until the one before is put, and until the devices have been told to
-        copy."""
+        those `held`; waits until the one before is put. The state must stay as it is until then."""
         if n % self._kept.every:
             return
         self.wait()
-        own = self._copy(state)
-        sums = None if held is None else self._sums(own.model)
-        self._putting = self._pool.submit(self._put, n, own, (held, sums))
+        sums = None if held is None else self._sums(state.model)
+        self._putting = self._pool.submit(self._put, n, _plain(state), (held, sums))
 
     def wait(self) -> None:
         """Go on when the last state is put.
@@ -166,7 +162,7 @@ class Memory:
         trouble = ""
         try:
             _check(*sums)
-            self._shelf.put(self._team.process, n, dict(_pieces(own)))
+            self._shelf.put(self._team.process, n, dict(self._parts(own)))
             trouble = self._told_of(n)
         except (ValueError, OSError) as error:
             trouble = str(error)
@@ -174,6 +170,14 @@ class Memory:
             self._ledger.happened("detected", what="memory", step=n, trouble=trouble)
             self._kept.tell(f"step {n} is not kept in memory: {trouble}")
         self._team.wait("put")
+
+    def _parts(self, state: TrainState) -> Iterator[tuple[Piece, np.ndarray]]:
+        """The pieces of a state and their bytes; where they lie is worked out once."""
+        for name, leaf in _filled(state).items():
+            if name not in self._pieces or self._pieces[name][0] != leaf.sharding:
+                self._pieces[name] = leaf.sharding, _pieces(name, leaf)
+            for piece, i in self._pieces[name][1]:
+                yield piece, np.asarray(leaf.addressable_data(i))
 
     def _told_of(self, n: int) -> str:
         """Have the keeper pass a step on; why it is not with the neighbour in time, if so."""
@@ -227,7 +231,7 @@ class Memory:
         """The newest step that the keepers hold whole, or `after`; only the first process asks."""
         if not self._team.first:
             return after
-        wanted = {name: leaf.shape for name, leaf in _arrays(fresh).items()}
+        wanted = {name: leaf.shape for name, leaf in _filled(_plain(fresh)).items()}
         return max(after, newest_whole([held for _, held in self._held()], wanted) or 0)
 
     def _held(self) -> list[tuple[Keeper, Held]]:
@@ -285,7 +289,7 @@ class Memory:
 
             return jax.make_array_from_callback(like.shape, like.sharding, fill)
 
-        arrays = {name: whole(name, like) for name, like in _arrays(fresh).items()}
+        arrays = {name: whole(name, like) for name, like in _filled(_plain(fresh)).items()}
         every = {**named(_plain(fresh)), **arrays}
         found = jax.tree.unflatten(jax.tree.structure(_plain(fresh)), list(every.values()))
         return replace(found, key=jax.random.wrap_key_data(found.key))
@@ -305,23 +309,19 @@ def _plain(state: TrainState) -> TrainState:
     return replace(state, key=jax.random.key_data(state.key))
 
 
-def _copy(state: TrainState) -> TrainState:
-    """The state once more, with its key as plain numbers."""
-    return settled(jax.tree.map(jnp.copy, _plain(state)))
-
-
-def _arrays(state: TrainState) -> dict[str, Any]:
+def _filled(plain: TrainState) -> dict[str, Any]:
     """The arrays of a state that hold something, by their paths."""
-    return {name: leaf for name, leaf in named(_plain(state)).items() if leaf.size}
+    return {name: leaf for name, leaf in named(plain).items() if leaf.size}
 
 
-def _pieces(state: TrainState) -> Iterable[tuple[Piece, np.ndarray]]:
-    """What the devices of this process hold of a state, each part once."""
-    for name, leaf in named(state).items():
-        if leaf.size:
-            shards = {_edges(s.index, leaf.shape): s.data for s in leaf.addressable_shards}
-            for edges, data in shards.items():
-                yield Piece(name, leaf.shape, str(leaf.dtype), edges), np.asarray(data)
+def _pieces(name: str, leaf: Array) -> list[tuple[Piece, int]]:
+    """What the devices of this process hold of an array, each part once, and the first of them."""
+    indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
+    firsts: dict[Index, int] = {}
+    for i, index in enumerate(indices):
+        firsts.setdefault(_edges(index or (), leaf.shape), i)
+    dtype = str(leaf.dtype)
+    return [(Piece(name, leaf.shape, dtype, edges), i) for edges, i in firsts.items()]
 
 
 def _edges(index: tuple[slice, ...], shape: tuple[int, ...]) -> Index:

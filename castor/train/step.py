@@ -1,6 +1,6 @@
 """One training step: gradients of an objective, an update, and what the metrics need to know.
 
-The step is one compiled function that takes over the state's memory. A step whose gradient is not
+The step is one compiled function; it may take over the state's memory. A step whose gradient is not
 finite changes nothing but the count of such steps; one whose loss is more than it may be, or whose
 gradient is not the same on all replicas of a mesh, changes nothing at all.
 """
@@ -91,12 +91,14 @@ def make_step(
     frozen: tuple[Any, ...] = (),
     ready: Callable[[], None] = lambda: None,
     told: str = "",
+    donate: bool = True,
 ) -> Step:
     """The compiled step. Batches are cut into `accumulate` parts along their rows.
 
     `precision` is the type of the forward and backward pass; weights and moments stay float32.
     `frozen` are trees that the objective is given too: they stay as they are and have no gradient.
-    `ready` is as in `lean`; `told` too, of all of the above.
+    `ready` is as in `lean`; `told` too, of all of the above. To `donate` a state is to give its
+    memory to the next one.
     """
     gradients = _gradients(objective, precision=precision, accumulate=accumulate)
 
@@ -125,8 +127,15 @@ def make_step(
             left = Held(jnp.where(taken, weighed(settled(new).model), held), odd)
         return settled(new), everywhere(StepMetrics(loss, norm, finite, taken, sums, left))
 
-    jitted = jax.jit(step, donate_argnums=0, keep_unused=True, compiler_options=steady())
+    given = (0,) if donate else ()
+    jitted = jax.jit(step, donate_argnums=given, keep_unused=True, compiler_options=steady())
     program = lean(jitted, ready=ready, told=told)
+
+    return _called(program, frozen)
+
+
+def _called(program: Callable[..., Any], frozen: tuple[Any, ...]) -> Step:
+    """The compiled step as it is called: numbers as arrays, so that none is compiled in."""
 
     def call(
         state: TrainState,
