@@ -7,6 +7,8 @@ NODE_CLIENTS := tests/serve/clients
 # Neighbours stay together and have fixtures in common; who is done takes from the other. JAX keeps
 # no programs: writing them down ended a worker in two runs of two (segmentation fault, jax 0.12.0).
 TWO := -n 2 --dist worksteal
+# A test that hangs says where, and ends; the longest takes 20 seconds.
+TIMED := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 # Many tests of the server and its page wait, but not for a processor.
 THREE := -n 3 --dist worksteal
 # Tests compile in haste (tests/conftest.py), but those that train for minutes do it as users do.
@@ -33,7 +35,7 @@ demo: .venv/run.stamp
 	@.venv/bin/castor demo
 
 test: .venv/dev.stamp
-	@$(PYTHON) -m pytest $(TWO) -q -m "not slow and not gpu and not npm"
+	@$(PYTHON) -m pytest $(TWO) $(TIMED) -q -m "not slow and not gpu and not npm"
 
 slow: .venv/dev.stamp
 	@XLA_FLAGS="$(XLA_FLAGS) $(AS_USERS)" $(PYTHON) -m pytest $(TWO) -q -m "$(SLOW) and long"
