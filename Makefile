@@ -7,7 +7,7 @@ NODE_CLIENTS := tests/serve/clients
 # Neighbours stay together and have fixtures in common; who is done takes from the other. JAX keeps
 # no programs: writing them down ended a worker in two runs of two (segmentation fault, jax 0.12.0).
 TWO := -n 2 --dist worksteal
-# A test that hangs says where, and ends; the longest takes 20 seconds.
+# A test that hangs says where, and ends.
 TIMED := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 # Many tests of the server and its page wait, but not for a processor.
 THREE := -n 3 --dist worksteal

@@ -20,6 +20,11 @@ Weights are rounded in groups of 32 that share a scale. --calibrate rounds by wh
 product; --qat trains the rounded model to say what the float one says. Both read the sources that
 the model learned from or, where those are not known, .jsonl files of documents. The picture codec
 is kept as float16."""
+OTHERS = {  # weights that may have a format of their own
+    "embedding": "tables of ids",
+    "encoders": "what reads signals",
+    "keys": "what makes keys and values",
+}
 CALIBRATED = 16  # batches of 8 rows [ours]
 
 
@@ -42,12 +47,10 @@ def add(verbs: Verbs) -> None:
         help="bits of a weight (default: int4)",
     )
     verb.add_argument("--asymmetric", action="store_true", help="a zero point for each group too")
-    verb.add_argument(
-        "--embedding", choices=("int4", "int8"), help="bits of tables of ids, if they are others"
-    )
-    verb.add_argument(
-        "--encoders", choices=("int4", "int8"), help="bits of what reads signals, likewise"
-    )
+    for name, what in OTHERS.items():
+        verb.add_argument(
+            f"--{name}", choices=("int4", "int8"), help=f"bits of {what}, if they are others"
+        )
     verb.add_argument(
         "--calibrate", metavar="DATA", type=Path, help="round by the inputs that this folder gives"
     )
@@ -87,8 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     size = (arguments.out / WEIGHTS).stat().st_size
     told = {
         "format": str(formats.layers),
-        "embedding": str(formats.embedding or formats.layers),
-        "encoders": str(formats.encoders or formats.layers),
+        **{name: str(getattr(formats, name) or formats.layers) for name in OTHERS},
         "bytes": size,
         "bytes_per_weight": size / weight_count(found.model),
         "errors": [{**one._asdict(), "format": str(one.format)} for one in lost],
@@ -107,7 +109,7 @@ def _formats(arguments: argparse.Namespace) -> "Formats":
         return None if name is None else Format(int(name[3:]), not arguments.asymmetric)
 
     layers = Format(int(arguments.format[3:]), not arguments.asymmetric)
-    return Formats(layers, named(arguments.embedding), named(arguments.encoders))
+    return Formats(layers, **{name: named(getattr(arguments, name)) for name in OTHERS})
 
 
 def _opened(arguments: argparse.Namespace, *, shipped: Path) -> "Checkpoint":

@@ -73,8 +73,17 @@ class Shelf:
         if kept != run:
             raise ValueError(f"{folder} holds the run {kept!r}; {run!r} needs a folder of its own")
 
-    def put(self, owner: int, step: int, pieces: Mapping[Piece, Source]) -> None:
+    def put(
+        self,
+        owner: int,
+        step: int,
+        pieces: Mapping[Piece, Source],
+        *,
+        sure: Callable[[], None] = lambda: None,
+    ) -> None:
         """Write a step over the older slot of its owner, each array copied once.
+
+        It is not held if `sure`, called when all is copied, raises something.
 
         Memory is taken when the sizes change and then kept. A source that is a function is called
         when its bytes are wanted; if it fails, the newer slot still holds. So that some step is
@@ -89,7 +98,7 @@ class Shelf:
             source = pieces[piece]
             return _copied(piece, source() if callable(source) else source, place)
 
-        self._write(owner, step, list(pieces), fill)
+        self._write(owner, step, list(pieces), fill, sure)
 
     def receive(
         self, owner: int, step: int, sums: Mapping[Piece, int], fill: Callable[[memoryview], None]
@@ -201,6 +210,7 @@ class Shelf:
         step: int,
         pieces: list[Piece],
         fill: Callable[[Piece, np.ndarray], int],
+        sure: Callable[[], None] = lambda: None,
     ) -> None:
         if owner < 0 or step < 0:
             raise ValueError(f"ranks and steps are 0 or more; got rank {owner}, step {step}")
@@ -217,13 +227,13 @@ class Shelf:
             for piece in pieces:
                 sums[piece] = fill(piece, whole[at : at + piece.bytes])
                 at += piece.bytes
+            sure()
             header = _header(self.run, owner, step, sums)
             memory[PREFIX.size : PREFIX.size + len(header)] = header
             turn = kept[0].turn + 1 if kept else 1
             prefix = PREFIX.pack(MAGIC, turn, len(header), zlib.crc32(header))
             memory[len(MAGIC) : PREFIX.size] = prefix[len(MAGIC) :]
             memory[: len(MAGIC)] = MAGIC
-            self._seen[path] = prefix, _laid_out(path, turn, step, len(header), sums)
 
     def _paths(self, owner: int) -> tuple[Path, Path]:
         return self.folder / f"{owner}.0", self.folder / f"{owner}.1"
@@ -333,17 +343,12 @@ def _parsed(path: Path, turn: int, header: bytes, run: str, owner: int) -> Slot 
     fields = json.loads(header)
     if (fields["run"], fields["owner"]) != (run, owner):
         return None
+    start = -(-(PREFIX.size + len(header)) // ALIGN) * ALIGN
     sums = {piece_from_wire(wire): int(check, 16) for *wire, check in fields["table"]}
-    return _laid_out(path, turn, fields["step"], len(header), sums)
-
-
-def _laid_out(path: Path, turn: int, step: int, header: int, sums: dict[Piece, int]) -> Slot:
-    """The slot of these pieces behind a header of so many bytes."""
-    start = -(-(PREFIX.size + header) // ALIGN) * ALIGN
     places, stop = {}, start
     for piece in sums:
         places[piece], stop = stop, stop + piece.bytes
-    return Slot(path, turn, step, start, stop, places, sums)
+    return Slot(path, turn, fields["step"], start, stop, places, sums)
 
 
 def _chunks(place: np.ndarray) -> Iterator[np.ndarray]:

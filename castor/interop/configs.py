@@ -10,8 +10,7 @@ from typing import Any
 
 from castor.interop.encoders import AROUND, Around, encoders_from
 from castor.interop.names import GEMMA, LAYER
-from castor.models.layers import EPSILON
-from castor.models.sizes import ExpertsConfig, InputsConfig, Layer, ModelConfig, Stage
+from castor.models.sizes import EPSILON, ExpertsConfig, InputsConfig, Layer, ModelConfig, Stage
 
 FULL, LOCAL = "full_attention", "sliding_attention"
 PLAIN = {"rope_type": "default", "rope_theta": 10_000.0}

@@ -9,8 +9,7 @@ from dataclasses import replace
 from gguf import GGUFWriter, RopeScalingType
 
 from castor.interop.describe import config_to
-from castor.models.layers import EPSILON
-from castor.models.sizes import Layer, ModelConfig
+from castor.models.sizes import EPSILON, Layer, ModelConfig
 
 ARCHITECTURES = {
     "gemma": "gemma",

@@ -14,9 +14,8 @@ from castor.interop.towers import (
     linear,
     only,
 )
-from castor.models.layers import EPSILON
 from castor.models.signals import PatchesConfig, SiglipConfig, VitConfig
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import EPSILON, ModelConfig
 
 TANH = "gelu_pytorch_tanh"
 

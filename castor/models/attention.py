@@ -1,5 +1,6 @@
 """Grouped-query attention and the masks it is given."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -41,9 +42,9 @@ def attend(
     `mask[b, t, s]` is true where query t may look at key s. A query that may look at nothing
     (padding) returns zeros. Scores and softmax are float32 whatever q is. A `scale` of None is
     H ** -0.5; a `cap` holds scores below it by tanh. The backward pass computes the scores again:
-    no array of T times S is kept. What is not learned from may have another kernel on a GPU
-    (castor.models.kernels). Where devices share a row out, each gathers all keys, or with `ring`
-    has a part of them at a time.
+    no array of T times S is kept. On a GPU there may be another kernel (castor.models.kernels).
+    Where devices share a row out, each gathers all keys, or with `ring` has a part of them at a
+    time.
 
     Raises:
         ValueError: N is not a multiple of K.
@@ -169,6 +170,7 @@ def _kernel(q: Array, k: Array, cap: float | None, *, learned: bool) -> Kernel:
         q.dtype,
         queries=q.shape[3],
         keys=k.shape[2],
+        heads=math.prod(q.shape[:3]),
         head_width=q.shape[4],
         cap=cap,
         meshed=mesh_in_use() is not None,

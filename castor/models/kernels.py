@@ -2,15 +2,19 @@
 
 | device                             | what                                        | kernel |
 |------------------------------------|---------------------------------------------|--------|
-| NVIDIA GPU, compute capability 8.0 | bfloat16 or float16, rows and keys of       | cudnn  |
-| or later                           | multiples of 64, heads of multiples of 8 up |        |
-|                                    | to 128, no cap, no mesh                     |        |
-| the same, 9.0 or later             | not learned from: heads up to 256           | cudnn  |
+| NVIDIA GPU, compute capability 8.0 | not learned from; bfloat16 or float16, rows | cudnn  |
+| or later                           | and keys of multiples of 64, heads of       |        |
+|                                    | multiples of 8 up to 128, no cap, no mesh   |        |
+| the same, 9.0 or later             | heads up to 256 too                         | cudnn  |
+| the same, 9.x                      | learned from too: heads up to 128, no more  | cudnn  |
+|                                    | than 2^31 scores                            |        |
 | every other, CPU and TPU too       | everything                                  | exact  |
 
 cuDNN's backward pass adds in an order of its own each time, unless it is told not to: programs that
 learn are compiled so (`steady` in castor.train.programs), so that a run that resumes gives the same
-bits. Where rows are whole documents of text, cuDNN is told so and leaves out half of the scores.
+bits. In that order it takes two bytes of memory for each score; other GPUs may refuse it, and none
+was tried. Where rows are whole documents of text, cuDNN is told so and leaves out half of the
+scores.
 """
 
 import re
@@ -30,6 +34,7 @@ Implementation = Literal["cudnn", "xla"]
 EVEN = 64  # rows and keys come in multiples of it; few rows gain nothing
 WIDEST_HEAD, WIDEST_READ = 128, 256
 OLDEST, HOPPER = (8, 0), (9, 0)
+MOST_SCORES = 2**31
 
 
 class Machine(NamedTuple):
@@ -54,19 +59,23 @@ def kernel_for(
     *,
     queries: int,
     keys: int,
+    heads: int,
     head_width: int,
     cap: float | None,
     meshed: bool,
     learned: bool,
 ) -> Kernel:
-    """The kernel for attention, whatever its mask is, and whether it is `learned` from."""
+    """The kernel for attention, whatever its mask is, and whether it is `learned` from; `heads` are
+    those of all rows."""
     runs_there = machine.platform == "cuda" and machine.capability >= OLDEST
     narrow = dtype in (jnp.bfloat16, jnp.float16)
     even = not (queries % EVEN or keys % EVEN) and min(queries, keys) > 0
     widest = WIDEST_READ if machine.capability >= HOPPER and not learned else WIDEST_HEAD
     fits = not head_width % 8 and head_width <= widest
     plain = cap is None and not meshed
-    return "cudnn" if runs_there and narrow and even and fits and plain else "exact"
+    is_hopper = machine.capability[0] == HOPPER[0]
+    steady = not learned or (is_hopper and heads * queries * keys <= MOST_SCORES)
+    return "cudnn" if runs_there and narrow and even and fits and plain and steady else "exact"
 
 
 def fused(

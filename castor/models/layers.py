@@ -18,8 +18,8 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from castor.models.layout import AXES, added_up, by_device, by_units, dividing
 from castor.models.one_row import one_row, suits
 from castor.models.quant import QTensor, dense, rows
+from castor.models.sizes import EPSILON
 
-EPSILON = 1e-6
 PRODUCT = "product"  # the name of what a matrix gives, for those who choose what is kept of a layer
 
 # What is cheap is computed again in the backward pass from its bfloat16 inputs; otherwise XLA would

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 
 from castor.models.block import Block
 from castor.models.cache import LayerCache
-from castor.models.layers import EPSILON, Turns
+from castor.models.layers import Turns
 from castor.models.one_row import one_row, suits
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import EPSILON, ModelConfig
 
 WARPS = 4
 SPLITS = 16  # most parts of a cache
@@ -35,9 +35,12 @@ def steps_at_once(
     """Whether `step_at_once` is for this layer."""
     if x.shape[:2] != (1, 1) or held is None or block.wk is None or block.wv is None:
         return False
-    (K, S, H), plain = held.k.shape, config.score_cap is None and not config.value_norm
-    even = not (S % KEYS or H & (H - 1)) and block.wq.shape[-1] <= HEADS * K * H
-    return plain and even and suits(x[0], block.wq, block.wk, block.wv)
+    if config.score_cap is not None or config.value_norm:
+        return False
+    if not suits(x[0], block.wq, block.wk, block.wv):
+        return False
+    K, S, H = held.k.shape
+    return not (S % KEYS or H & (H - 1)) and block.wq.shape[-1] <= HEADS * K * H
 
 
 def step_at_once(

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from castor.models.kernels import OLDEST, machine_here
 from castor.models.layout import mesh_in_use
 from castor.models.quant import COLUMNS, GROUP, QTensor, chosen, dense, is_quantised
+from castor.models.sizes import EPSILON
 
-EPSILON = 1e-6  # of norms
 WARPS = 4
 AT_ONCE = 5  # most tiles of a matrix that are on their way to a program
 
@@ -57,8 +57,11 @@ class Turned:
 
 
 def suits(x: Float[Array, "R I"], *matrices: Any) -> bool:
-    """Whether the kernels here are for these products: one row, on such a GPU alone."""
-    return runs_here(x.dtype) and len(x) == 1 and all(map(_is_even, matrices))
+    """Whether the kernels here are for these products: one row, on such a GPU alone, and matrices
+    of one form."""
+    if not runs_here(x.dtype) or len(x) != 1 or not all(map(_is_even, matrices)):
+        return False
+    return len({_bits(matrix.rows) for matrix in matrices}) == 1
 
 
 def runs_here(dtype: Any) -> bool:

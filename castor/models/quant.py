@@ -262,13 +262,19 @@ class Formats:
     layers: Format = INT4
     embedding: Format | None = None  # tables of rows
     encoders: Format | None = None  # what reads signals
+    keys: Format | None = None  # what makes keys and values, small where heads share them
 
     def of(self, path: tuple[Any, ...]) -> Format:
         """That of the weight at a path."""
         name = jax.tree_util.keystr(path)
+        other = None
         if placed(name) == ROWS:
-            return self.embedding or self.layers
-        return self.encoders or self.layers if name.startswith(".encoders") else self.layers
+            other = self.embedding
+        elif name.startswith(".encoders"):
+            other = self.encoders
+        elif name.endswith((".wk", ".wv")):
+            other = self.keys
+        return other or self.layers
 
 
 ALL_INT4 = Formats()

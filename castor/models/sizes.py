@@ -10,6 +10,7 @@ from typing import NamedTuple
 from castor.core.ranges import AMOUNT, COUNT, POSITIVE, SHARE, Range
 from castor.models.signals import AudioConfig, ImageConfig, Pictures, Sounds
 
+EPSILON = 1e-6  # of norms
 IDS = Range("from 1 to 2,147,483,647", lambda x: 1 <= x < 2**31)  # ids and positions are int32
 
 

@@ -17,6 +17,7 @@ from jax import Array
 from jaxtyping import Bool, Int
 
 from castor.models.cache import Cache, fitted, row_put, rows_taken
+from castor.models.one_row import runs_here
 from castor.models.sizes import ModelConfig
 from castor.sample.ask import MOST_ALTERNATIVES
 from castor.sample.choose import Dials, Sampling, dials
@@ -79,7 +80,8 @@ class Table:
 
     def __init__(self, model: Any, *, config: ModelConfig, rows_most: int, draws: bool) -> None:
         self._model, self._config, self._draws = model, config, draws
-        half = model.decoder.embedding.dtype != jnp.float32
+        dtype = model.decoder.embedding.dtype
+        half = dtype != jnp.float32 and not runs_here(dtype)
         self._rows_most, self.lengths = rows_most, lengths(rows_most, half=half)
         self._sitters: list[Sitter | None] = []
         self._running: Running | None = None

@@ -56,8 +56,9 @@ Moments = dict[str, Array]  # by the path of a weight; [..., I, I], stacked as t
 def batches_of(
     found: Checkpoint, *, data: Path, aside: Path, steps: int, rows: int = 8
 ) -> Iterator[Batch]:
-    """Batches of the mixture that a model learned from, other ones than in its own run; of the
-    .jsonl files in `data` where nobody knows what that was.
+    """Batches of what a model learned from, other ones than in its own run; of the .jsonl files in
+    `data` where nobody knows what that was. Every part comes as often as any other and counts the
+    same, whatever it did then: what is left out is unlearned.
 
     `aside` is a folder for the codes of pictures.
 
@@ -69,7 +70,9 @@ def batches_of(
     if isinstance(recipe, FineTune):
         data = data.resolve().parent
     whole = {"rows": rows, "groups": 1, "accumulate": 1, "workers": 0}
-    recipe = replace(recipe, steps=steps, seed=recipe.seed + 1, **whole)
+    parts = tuple(replace(part, share=1.0, emphasis=1.0) for part in recipe.mixture.parts)
+    mixture = Mixture(parts, balance="parts")
+    recipe = replace(recipe, mixture=mixture, steps=steps, seed=recipe.seed + 1, **whole)
     book = None
     if found.codec is not None:
         book = picture_book(recipe, CodecCheckpoint(*found.codec), data=data, out=aside)

@@ -67,8 +67,9 @@ class Memory:
         self._putting: Future[None] | None = None
         self._next = (team.process + 1) % team.processes
         # Each device keeps its own sum: nothing is exchanged beside a step.
-        self._pieces: dict[str, tuple[Any, list[tuple[Piece, int]]]] = {}  # as arrays are placed
         self._sums = lean(jax.jit(weighed, keep_unused=True), told=f"{run} sums")
+        self._traced = False  # that program: it is on a mesh that only the training thread uses
+        self._pieces: dict[str, tuple[Any, list[tuple[Piece, int]]]] = {}  # as arrays are placed
         self._keeper = self._started()
         self._addresses = team.everyones("keeper", self._keeper.address)
         self._pass_on()
@@ -125,8 +126,10 @@ class Memory:
         if n % self._kept.every:
             return
         self.wait()
-        sums = None if held is None else self._sums(state.model)
-        self._putting = self._pool.submit(self._put, n, _plain(state), (held, sums))
+        if held is not None and not self._traced:
+            self._sums(state.model)
+            self._traced = True
+        self._putting = self._pool.submit(self._put, n, _plain(state), held)
 
     def wait(self) -> None:
         """Go on when the last state is put.
@@ -156,13 +159,17 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _put(self, n: int, own: TrainState, sums: tuple[Sums | None, Array | None]) -> None:
+    def _put(self, n: int, own: TrainState, held: Sums | None) -> None:
         if int(own.step) != n:
             return  # every process sees so
+
+        def sure() -> None:  # that what was copied is what the step left
+            if held is not None:
+                _check(held, self._sums(own.model))
+
         trouble = ""
         try:
-            _check(*sums)
-            self._shelf.put(self._team.process, n, dict(self._parts(own)))
+            self._shelf.put(self._team.process, n, dict(self._parts(own)), sure=sure)
             trouble = self._told_of(n)
         except (ValueError, OSError) as error:
             trouble = str(error)
@@ -329,10 +336,8 @@ def _edges(index: tuple[slice, ...], shape: tuple[int, ...]) -> Index:
     return tuple((start, stop) for start, stop in pairs)
 
 
-def _check(wanted: Sums | None, found: Array | None) -> None:
+def _check(wanted: Sums, found: Array) -> None:
     """Raises ValueError if the weights on a device of this process are not those of those sums."""
-    if wanted is None or found is None:
-        return
     for part in found.addressable_shards:
         if np.any(np.asarray(part.data) != np.asarray(wanted)[part.index]):
             raise ValueError(f"the weights on {part.device} have changed since the step")

@@ -130,7 +130,6 @@ def make_step(
     given = (0,) if donate else ()
     jitted = jax.jit(step, donate_argnums=given, keep_unused=True, compiler_options=steady())
     program = lean(jitted, ready=ready, told=told)
-
     return _called(program, frozen)
 
 

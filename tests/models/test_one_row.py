@@ -75,7 +75,8 @@ def test_only_one_row_of_bfloat16_on_such_a_gpu_suits(monkeypatch: pytest.Monkey
     _, w = matrix(0, OUTPUTS, None)
     assert not suits(row(), w)  # a CPU
     monkeypatch.setattr(one_row, "machine_here", lambda: HOPPER)
-    assert suits(row(), w) and suits(row(), w, matrix(1, OUTPUTS, INT4)[1])
+    assert suits(row(), w) and suits(row(), w, matrix(1, 2 * OUTPUTS, None)[1])
+    assert not suits(row(), w, matrix(1, OUTPUTS, INT4)[1])  # of two forms
     assert not suits(row(jnp.float32), w)
     assert not suits(jnp.concatenate([row(), row()]), w)
     assert not suits(row(), w.rows)  # not turned

@@ -223,6 +223,12 @@ def test_what_reads_signals_may_have_another_format() -> None:
     assert formats(made.decoder) == ("int4",)
 
 
+def test_what_makes_keys_and_values_may_have_another_format() -> None:
+    made = quantise(init(CONFIG, jax.random.key(0)), formats=Formats(INT4, keys=INT8))
+    block = made.decoder.blocks[0]
+    assert (block.wk.format, block.wv.format, block.wq.format) == (INT8, INT8, INT4)
+
+
 def test_errors_are_told_for_every_layer() -> None:
     model = init(CONFIG, jax.random.key(0))
     found = errors(model, quantise(model))
