@@ -155,9 +155,11 @@ def test_a_model_says_with_the_kernels_what_it_says_without(
     assert off[0] < 1.2 * off[1] < 0.1
 
 
+@pytest.mark.parametrize(("at", "window"), [(0, None), (31, None), (32, 8), (63, None), (63, 20)])
 @pytest.mark.parametrize("normed", [False, True])
-@pytest.mark.parametrize("at", [0, 31, 32, 63])
-def test_attention_is_that_of_the_layer_and_changes_one_column(normed: bool, at: int) -> None:
+def test_attention_is_that_of_the_layer_and_changes_one_column(
+    normed: bool, at: int, window: int | None
+) -> None:
     K, G, S, H = 2, 3, 64, 32
     layer = Layer(rope_share=0.5)
     config = replace(
@@ -167,7 +169,8 @@ def test_attention_is_that_of_the_layer_and_changes_one_column(normed: bool, at:
     held = LayerCache(*jax.random.normal(jax.random.key(2), (2, K, S, H)))
     x, where = jax.random.normal(jax.random.key(3), (1, 1, 64)), jnp.array([at], jnp.int32)
     turns = turns_of(where[:, None], H, base=100.0, share=0.5)
-    mask = jnp.arange(S)[None, None] <= at
+    columns = jnp.arange(S)[None, None]
+    mask = (columns <= at) & (columns > at - (window or S))
     q, own = project(block, x, turns, config=config, layer=layer)
     assert own is not None
     after = append(held, *own, at=where)

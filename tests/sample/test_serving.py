@@ -4,11 +4,15 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from castor.core.content import Document, Text, Turn
+from castor.models.sizes import TINY
+from castor.sample import table
 from castor.sample.ask import Ask, Busy, Failed, Late
 from castor.sample.choose import Sampling
 from castor.sample.serving import Desk
@@ -287,3 +291,14 @@ def test_a_closed_desk_takes_nothing_and_leaves_nobody_waiting(engine, documents
             await desk.ask(Ask(documents[0], GREEDY))
 
     asyncio.run(closing())
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_a_table_in_half_precision_begins_with_two_rows_where_one_has_no_kernels(
+    monkeypatch: pytest.MonkeyPatch, kernels: bool
+) -> None:
+    monkeypatch.setattr(table, "runs_here", lambda dtype: kernels)
+    embedding = jnp.zeros((4, 4), jnp.bfloat16)
+    model = SimpleNamespace(decoder=SimpleNamespace(embedding=embedding))
+    made = table.Table(model, config=TINY, rows_most=8, draws=False)
+    assert made.lengths == ((1, 4, 8) if kernels else (2, 8))

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from castor.fleet import shelf
 from castor.fleet.drill import FLIP, WEIGHT, ask
 from castor.fleet.ledger import LEDGER, Ledger, entries
+from castor.fleet.pieces import Piece
 from castor.fleet.team import Team
 from castor.models.layout import in_use, mesh_of, shard
-from castor.train.corruption import NONE, Fault
+from castor.train.corruption import NONE, Fault, known
 from castor.train.faults import injected, turn
 from castor.train.memory import Kept, Memory, place_of
 from castor.train.step import TrainState
@@ -109,6 +111,47 @@ def test_a_step_that_changed_nothing_is_not_put(memory: Memory) -> None:
     found = memory.newest(state_of(0), after=0)
     assert found is not None
     same(found, state_of(1))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_weights_that_change_while_they_are_put_are_not_kept(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A bit that turns before its bytes are copied, or after."""
+    copied, turned = shelf._copied, list[int]()
+
+    def disturbed(piece: Piece, array: np.ndarray, place: np.ndarray) -> int:
+        if "embedding" not in piece.name or turned:
+            return copied(piece, array, place)
+        turned.append(1)
+        if when == "before":
+            turn(second.model, 0, 5, 3)
+        found = copied(piece, array, place)
+        if when == "after":
+            turn(second.model, 0, 5, 3)
+        return found
+
+    with in_use(mesh_of({"replica": 2})):
+        first, second = shard(state_of(1)), shard(state_of(2))
+        memory.put(1, first, known(first.model))
+        held = known(second.model)
+        memory.wait()
+        monkeypatch.setattr(shelf, "_copied", disturbed)
+        memory.put(2, second, held)
+        memory.wait()
+        found = memory.newest(shard(state_of(0)), after=0)
+    assert turned and found is not None
+    same(found, state_of(1))
+
+
+def test_places_are_worked_out_anew_when_a_state_is_placed_elsewhere(memory: Memory) -> None:
+    for step, sizes in enumerate(({"fsdp": 4}, {"fsdp": 2, "tensor": 2}), start=1):
+        with in_use(mesh_of(sizes)):
+            memory.put(step, shard(state_of(step)), None)
+            memory.wait()
+            found = memory.newest(shard(state_of(0)), after=0)
+        assert found is not None
+        same(found, state_of(step))
 
 
 def test_at_the_end_nothing_is_left(tmp_path: Path) -> None:

@@ -112,13 +112,15 @@ def test_without_an_average_none_is_kept() -> None:
     assert state.average == () and step(state, jnp.ones((4, 4)))[0].average == ()
 
 
-def test_the_state_hands_over_its_memory() -> None:
-    transform = AdamW().transform(10)
-    state = start({"w": jnp.zeros((64, 64))}, transform, key=jax.random.key(0), ema=0.0)
-    step = make_step(bowl, transform, precision="float32")
-    before = state.model["w"]
-    step(state, jnp.ones((64, 64)))
-    assert before.is_deleted()
+def test_the_state_hands_over_its_memory_if_it_may() -> None:
+    transform, after = AdamW().transform(10), []
+    for donate in (True, False):
+        state = start({"w": jnp.zeros((64, 64))}, transform, key=jax.random.key(0), ema=0.0)
+        step = make_step(bowl, transform, precision="float32", donate=donate)
+        before = state.model["w"]
+        after.append(step(state, jnp.ones((64, 64)))[0])
+        assert before.is_deleted() == donate
+    assert not before.any() and difference(*(state.model for state in after)) == 0
 
 
 @pytest.mark.slow
