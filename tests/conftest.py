@@ -1,8 +1,11 @@
 """Every test runs with checked shapes, strict dtypes, eight CPU devices and no network."""
 
+import gc
 import os
 import socket
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +25,10 @@ if "--xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
-tree_util = import_module("jax.tree_util")  # only now: it reads the variables above
+MOST_STRETCHES = 30_000
+
+jax = import_module("jax")  # only now: it reads the variables above
+tree_util = import_module("jax.tree_util")
 register = tree_util.register_dataclass
 
 
@@ -44,6 +50,17 @@ def vocab() -> "Vocab":
     words = ("one", "two", "čtyři", "пять", "ש", "六", "seven", "naïve") * 9
     lines = (f"{word} {i} sees a red square, the cat says {word}!" for i, word in enumerate(words))
     return learn(["\n".join(lines), "    indented\tcode()\n\n\n" * 9], size=420, codes=64)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs() -> Iterator[None]:
+    """Forget compiled programs before they are too many: each takes some stretches of memory, of
+    which Linux gives a process 65,530, and XLA dies of a segmentation fault when there are none."""
+    yield
+    stretches = Path("/proc/self/maps")
+    if stretches.exists() and stretches.read_bytes().count(b"\n") > MOST_STRETCHES:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
