@@ -78,6 +78,17 @@ def _everywhere_weighed(run: str) -> Callable[[Any], Sums]:
     return lean(jax.jit(everyones, keep_unused=True), told=run and f"{run} weighed")
 
 
+def refuse_changed(wanted: Sums, found: Array) -> None:
+    """Nothing, if the weights on the devices of this process are those of these sums.
+
+    Raises:
+        ValueError: they are not, on one that is named.
+    """
+    for part in found.addressable_shards:
+        if np.any(np.asarray(part.data) != np.asarray(wanted)[part.index]):
+            raise ValueError(f"the weights on {part.device} have changed since the step")
+
+
 def compares() -> bool:
     """Whether the mesh in use has replicas that can be compared."""
     mesh = mesh_in_use()

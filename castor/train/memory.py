@@ -28,7 +28,7 @@ from castor.fleet.pieces import Held, Index, Piece, newest_whole, parts_of
 from castor.fleet.shelf import Shelf
 from castor.fleet.team import Team
 from castor.models.stored import named
-from castor.train.corruption import NONE, Fault, Sums, known, weighed
+from castor.train.corruption import NONE, Fault, Sums, known, refuse_changed, weighed
 from castor.train.faults import injected
 from castor.train.job import Job
 from castor.train.programs import lean
@@ -165,7 +165,7 @@ class Memory:
 
         def sure() -> None:  # that what was copied is what the step left
             if held is not None:
-                _check(held, self._sums(own.model))
+                refuse_changed(held, self._sums(own.model))
 
         trouble = ""
         try:
@@ -334,13 +334,6 @@ def _pieces(name: str, leaf: Array) -> list[tuple[Piece, int]]:
 def _edges(index: tuple[slice, ...], shape: tuple[int, ...]) -> Index:
     pairs = (part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
     return tuple((start, stop) for start, stop in pairs)
-
-
-def _check(wanted: Sums, found: Array) -> None:
-    """Raises ValueError if the weights on a device of this process are not those of those sums."""
-    for part in found.addressable_shards:
-        if np.any(np.asarray(part.data) != np.asarray(wanted)[part.index]):
-            raise ValueError(f"the weights on {part.device} have changed since the step")
 
 
 def _changed(spoilt: list[int], what: str) -> str:
