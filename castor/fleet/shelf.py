@@ -73,17 +73,8 @@ class Shelf:
         if kept != run:
             raise ValueError(f"{folder} holds the run {kept!r}; {run!r} needs a folder of its own")
 
-    def put(
-        self,
-        owner: int,
-        step: int,
-        pieces: Mapping[Piece, Source],
-        *,
-        sure: Callable[[], None] = lambda: None,
-    ) -> None:
+    def put(self, owner: int, step: int, pieces: Mapping[Piece, Source]) -> None:
         """Write a step over the older slot of its owner, each array copied once.
-
-        It is not held if `sure`, called when all is copied, raises something.
 
         Memory is taken when the sizes change and then kept. A source that is a function is called
         when its bytes are wanted; if it fails, the newer slot still holds. So that some step is
@@ -98,7 +89,7 @@ class Shelf:
             source = pieces[piece]
             return _copied(piece, source() if callable(source) else source, place)
 
-        self._write(owner, step, list(pieces), fill, sure)
+        self._write(owner, step, list(pieces), fill)
 
     def receive(
         self, owner: int, step: int, sums: Mapping[Piece, int], fill: Callable[[memoryview], None]
@@ -210,7 +201,6 @@ class Shelf:
         step: int,
         pieces: list[Piece],
         fill: Callable[[Piece, np.ndarray], int],
-        sure: Callable[[], None] = lambda: None,
     ) -> None:
         if owner < 0 or step < 0:
             raise ValueError(f"ranks and steps are 0 or more; got rank {owner}, step {step}")
@@ -227,7 +217,6 @@ class Shelf:
             for piece in pieces:
                 sums[piece] = fill(piece, whole[at : at + piece.bytes])
                 at += piece.bytes
-            sure()
             header = _header(self.run, owner, step, sums)
             memory[PREFIX.size : PREFIX.size + len(header)] = header
             turn = kept[0].turn + 1 if kept else 1

@@ -68,7 +68,6 @@ class Memory:
         self._next = (team.process + 1) % team.processes
         # Each device keeps its own sum: nothing is exchanged beside a step.
         self._sums = lean(jax.jit(weighed, keep_unused=True), told=f"{run} sums")
-        self._traced = False  # that program: it is on a mesh that only the training thread uses
         self._pieces: dict[str, tuple[Any, list[tuple[Piece, int]]]] = {}  # as arrays are placed
         self._keeper = self._started()
         self._addresses = team.everyones("keeper", self._keeper.address)
@@ -105,12 +104,15 @@ class Memory:
         self._team.wait("whole")
 
     def instead(self, state: TrainState, spoilt: list[int]) -> tuple[TrainState, Sums | None]:
-        """The newest state that is held, for one whose weights changed, and its weights' sums.
+        """The newest state that is held from before one whose weights changed, and its weights'
+        sums: that one may have been put after they did.
 
         Raises:
             ValueError: none is.
         """
         self.wait()
+        self._keeper.forget(int(state.step) - 1)
+        self._team.wait("left out")
         found = self.newest(state, after=0)
         if found is None:
             raise ValueError(_changed(spoilt, "nothing is held in memory either"))
@@ -126,10 +128,8 @@ class Memory:
         if n % self._kept.every:
             return
         self.wait()
-        if held is not None and not self._traced:
-            self._sums(state.model)
-            self._traced = True
-        self._putting = self._pool.submit(self._put, n, _plain(state), held)
+        sums = None if held is None else self._sums(state.model)
+        self._putting = self._pool.submit(self._put, n, _plain(state), (held, sums))
 
     def wait(self) -> None:
         """Go on when the last state is put.
@@ -159,17 +159,13 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _put(self, n: int, own: TrainState, held: Sums | None) -> None:
+    def _put(self, n: int, own: TrainState, sums: tuple[Sums | None, Array | None]) -> None:
         if int(own.step) != n:
             return  # every process sees so
-
-        def sure() -> None:  # that what was copied is what the step left
-            if held is not None:
-                refuse_changed(held, self._sums(own.model))
-
         trouble = ""
         try:
-            self._shelf.put(self._team.process, n, dict(self._parts(own)), sure=sure)
+            refuse_changed(*sums)
+            self._shelf.put(self._team.process, n, dict(self._parts(own)))
             trouble = self._told_of(n)
         except (ValueError, OSError) as error:
             trouble = str(error)

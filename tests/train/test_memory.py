@@ -9,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from castor.fleet import shelf
 from castor.fleet.drill import FLIP, WEIGHT, ask
 from castor.fleet.ledger import LEDGER, Ledger, entries
-from castor.fleet.pieces import Piece
 from castor.fleet.team import Team
 from castor.models.layout import in_use, mesh_of, shard
 from castor.train.corruption import NONE, Fault, known
@@ -113,34 +111,28 @@ def test_a_step_that_changed_nothing_is_not_put(memory: Memory) -> None:
     same(found, state_of(1))
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_weights_that_change_while_they_are_put_are_not_kept(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    """A bit that turns before its bytes are copied, or after."""
-    copied, turned = shelf._copied, list[int]()
-
-    def disturbed(piece: Piece, array: np.ndarray, place: np.ndarray) -> int:
-        if "embedding" not in piece.name or turned:
-            return copied(piece, array, place)
-        turned.append(1)
-        if when == "before":
-            turn(second.model, 0, 5, 3)
-        found = copied(piece, array, place)
-        if when == "after":
-            turn(second.model, 0, 5, 3)
-        return found
-
+def test_a_state_whose_weights_changed_is_not_put(memory: Memory) -> None:
     with in_use(mesh_of({"replica": 2})):
-        first, second = shard(state_of(1)), shard(state_of(2))
-        memory.put(1, first, known(first.model))
-        held = known(second.model)
-        memory.wait()
-        monkeypatch.setattr(shelf, "_copied", disturbed)
-        memory.put(2, second, held)
+        states = [shard(state_of(step)) for step in (1, 2)]
+        held = [known(state.model) for state in states]
+        turn(states[1].model, 0, 5, 3)
+        for step, (state, sums) in enumerate(zip(states, held, strict=True), start=1):
+            memory.put(step, state, sums)
         memory.wait()
         found = memory.newest(shard(state_of(0)), after=0)
-    assert turned and found is not None
+    assert found is not None
+    same(found, state_of(1))
+
+
+def test_instead_of_a_state_that_changed_comes_one_from_before_it(memory: Memory) -> None:
+    """Even if it was put, since it may have been after it changed."""
+    with in_use(mesh_of({"replica": 2})):
+        states = [shard(state_of(step)) for step in (1, 2)]
+        memory.put(1, states[0], known(states[0].model))
+        memory.put(2, states[1], None)
+        found, sums = memory.instead(states[1], [0])
+        assert sums is not None
+        np.testing.assert_array_equal(sums, known(states[0].model))
     same(found, state_of(1))
 
 
