@@ -68,6 +68,7 @@ class Memory:
         self._next = (team.process + 1) % team.processes
         # Each device keeps its own sum: nothing is exchanged beside a step.
         self._sums = lean(jax.jit(weighed, keep_unused=True), told=f"{run} sums")
+        self._last = 0  # the step that was put last, unless a run has gone back since
         self._pieces: dict[str, tuple[Any, list[tuple[Piece, int]]]] = {}  # as arrays are placed
         self._keeper = self._started()
         self._addresses = team.everyones("keeper", self._keeper.address)
@@ -104,15 +105,17 @@ class Memory:
         self._team.wait("whole")
 
     def instead(self, state: TrainState, spoilt: list[int]) -> tuple[TrainState, Sums | None]:
-        """The newest state that is held from before one whose weights changed, and its weights'
-        sums: that one may have been put after they did.
+        """The newest state that is held, for one whose weights changed, and its weights' sums. If
+        that one was put, it may have been after they did: then it is one from before it.
 
         Raises:
             ValueError: none is.
         """
         self.wait()
-        self._keeper.forget(int(state.step) - 1)
-        self._team.wait("left out")
+        if self._last == int(state.step):
+            self._keeper.forget(self._last - 1)
+            self._team.wait("left out")
+        self._last = 0
         found = self.newest(state, after=0)
         if found is None:
             raise ValueError(_changed(spoilt, "nothing is held in memory either"))
@@ -162,7 +165,7 @@ class Memory:
     def _put(self, n: int, own: TrainState, sums: tuple[Sums | None, Array | None]) -> None:
         if int(own.step) != n:
             return  # every process sees so
-        trouble = ""
+        self._last, trouble = n, ""
         try:
             refuse_changed(*sums)
             self._shelf.put(self._team.process, n, dict(self._parts(own)))

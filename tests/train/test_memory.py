@@ -130,10 +130,12 @@ def test_instead_of_a_state_that_changed_comes_one_from_before_it(memory: Memory
         states = [shard(state_of(step)) for step in (1, 2)]
         memory.put(1, states[0], known(states[0].model))
         memory.put(2, states[1], None)
-        found, sums = memory.instead(states[1], [0])
-        assert sums is not None
-        np.testing.assert_array_equal(sums, known(states[0].model))
-    same(found, state_of(1))
+        memory.put(3, states[1], None)  # the step that found it changed nothing
+        for changed in (states[1], states[0]):  # the one that came back changes too
+            found, sums = memory.instead(changed, [0])
+            assert sums is not None
+            np.testing.assert_array_equal(sums, known(shard(state_of(1)).model))
+            same(found, state_of(1))
 
 
 def test_places_are_worked_out_anew_when_a_state_is_placed_elsewhere(memory: Memory) -> None:
