@@ -114,7 +114,7 @@ def test_a_step_that_changed_nothing_is_not_put(memory: Memory) -> None:
 def test_a_state_whose_weights_changed_is_not_put(memory: Memory) -> None:
     with in_use(mesh_of({"replica": 2})):
         states = [shard(state_of(step)) for step in (1, 2)]
-        held = [known(state.model) for state in states]
+        held = jax.block_until_ready([known(state.model) for state in states])
         turn(states[1].model, 0, 5, 3)
         for step, (state, sums) in enumerate(zip(states, held, strict=True), start=1):
             memory.put(step, state, sums)
