@@ -86,7 +86,8 @@ def test_only_one_row_of_bfloat16_on_such_a_gpu_suits(monkeypatch: pytest.Monkey
     assert not suits(row(), w)
 
 
-@pytest.mark.parametrize("format", FORMATS, ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("format", [None, INT4], ids=str)
 def test_turned_models_say_the_same_of_many_rows(format: Format | None) -> None:
     model, config = small(format)
     ids, valid = jnp.arange(24, dtype=jnp.int32).reshape(2, 12), jnp.ones((2, 12), bool)
@@ -127,7 +128,8 @@ def said_by(model: decoder.Model, config: ModelConfig, steps: int = 4) -> jax.Ar
     return jnp.stack(found)
 
 
-@pytest.mark.parametrize("format", FORMATS, ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("format", [None, INT8], ids=str)
 def test_a_model_says_with_the_kernels_what_it_says_without(
     monkeypatch: pytest.MonkeyPatch, format: Format | None
 ) -> None:
