@@ -87,7 +87,7 @@ def test_only_one_row_of_bfloat16_on_such_a_gpu_suits(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", [None, INT4], ids=str)
+@pytest.mark.parametrize("format", [INT4], ids=str)
 def test_turned_models_say_the_same_of_many_rows(format: Format | None) -> None:
     model, config = small(format)
     ids, valid = jnp.arange(24, dtype=jnp.int32).reshape(2, 12), jnp.ones((2, 12), bool)
