@@ -5,7 +5,7 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --
 	--no-emit-index-url --no-header pyproject.toml --group build
 NODE_CLIENTS := tests/serve/clients
 # Neighbours stay together and have fixtures in common; who is done takes from the other. JAX keeps
-# no programs: writing them down ended a worker in two runs of two (segmentation fault, jax 0.12.0).
+# no programs: that ended a worker in two runs of two, before tests/conftest.py made room for them.
 TWO := -n 2 --dist worksteal
 # A test that hangs says where, and ends.
 TIMED := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true

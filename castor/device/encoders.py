@@ -19,11 +19,10 @@ from castor.models.affine import Affine, Clipped, LayerNorm
 from castor.models.audio import REACH, AudioEncoder, Conformer
 from castor.models.encoder import EncoderBlock
 from castor.models.image import ImageEncoder, Stem
-from castor.models.layers import EPSILON
 from castor.models.quant import Weight, dense
 from castor.models.siglip import SiglipEncoder
 from castor.models.signals import AudioConfig, ImageConfig, SiglipConfig, VitConfig
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import EPSILON, ModelConfig
 from castor.models.vit import VitBlock, VitEncoder
 
 Drawable = ImageConfig | SiglipConfig | VitConfig  # pictures that have a graph

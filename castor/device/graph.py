@@ -17,10 +17,9 @@ from castor.device.layout import DECODER, EMBEDDING, sights, states_width
 from castor.device.weights import Form, Precision, form, product, rows, table_form
 from castor.models.block import Block
 from castor.models.decoder import Decoder
-from castor.models.layers import EPSILON
 from castor.models.per_layer import Inlet, Inputs
 from castor.models.quant import Weight
-from castor.models.sizes import Layer, ModelConfig
+from castor.models.sizes import EPSILON, Layer, ModelConfig
 
 LANES = 16  # of a head's dimensions, at a time, in GroupQueryAttention
 

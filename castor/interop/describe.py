@@ -5,8 +5,7 @@ from typing import Any
 
 from castor.interop.configs import FAMILIES, FULL, LOCAL, config_from
 from castor.interop.encoders import AROUND, around, told
-from castor.models.layers import EPSILON
-from castor.models.sizes import Layer, ModelConfig
+from castor.models.sizes import EPSILON, Layer, ModelConfig
 
 
 def config_to(config: ModelConfig) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from typing import Any
 
 from castor.interop.names import LINEAR, Tensors
 from castor.interop.towers import EncoderOf, Settings, below, clippable, counts, linear, only
-from castor.models.layers import EPSILON
 from castor.models.signals import ConformerConfig, FramesConfig
-from castor.models.sizes import ModelConfig
+from castor.models.sizes import EPSILON, ModelConfig
 
 PART = "audio_config"
 OUT = Tensors(("embed_audio.embedding_projection.weight",), LINEAR)

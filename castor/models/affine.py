@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
-from castor.models.layers import EPSILON, matrix, product
+from castor.models.layers import matrix, product
+from castor.models.sizes import EPSILON
 
 
 @jax.tree_util.register_dataclass

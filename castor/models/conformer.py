@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Float32, PRNGKeyArray, Shaped
 from castor.core.batch import Signal, Slots
 from castor.models.affine import Affine, Clipped, affine, clipped
 from castor.models.audio import FFT, HOP, RATE, mel_filters
-from castor.models.layers import EPSILON, matrix, product, rms_norm
+from castor.models.layers import matrix, product, rms_norm
 from castor.models.layout import scanned
 from castor.models.signals import ConformerConfig
+from castor.models.sizes import EPSILON
 
 FRAME = 320  # samples of a mel frame: 20 ms every 10 ms
 FRAMES = 4  # mel frames of a slot

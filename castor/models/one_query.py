@@ -15,17 +15,17 @@ from jax import Array
 from jax.experimental.pallas import triton
 from jaxtyping import Bool, Float, Int
 
+from castor.models.attention import NOTHING
 from castor.models.block import Block
 from castor.models.cache import LayerCache
 from castor.models.layers import Turns
-from castor.models.one_row import one_row, suits
+from castor.models.one_row import one_row, suits, whole
 from castor.models.sizes import EPSILON, ModelConfig
 
 WARPS = 4
 SPLITS = 16  # most parts of a cache
 KEYS = 32  # that a program looks at at once
 HEADS = 8  # most queries that share keys: each is computed in turn
-LEAST = -1e30  # the score of a key that may not be seen
 Arrays = tuple[Array, ...]
 
 
@@ -64,7 +64,7 @@ def step_at_once(
         joined,
         held.k,
         held.v,
-        jnp.where(mask[0, 0], 0.0, LEAST).astype(jnp.float32),
+        jnp.where(mask[0, 0], 0.0, NOTHING).astype(jnp.float32),
         turns.cos.reshape(-1),
         turns.sin.reshape(-1),
         at,
@@ -109,8 +109,8 @@ def attend_new(
     mixed, peaks, totals, k, v = pl.pallas_call(
         partial(_kernel, turns=S // splits // KEYS, heads=G, start=start, scale=scale),
         grid=(K, splits),
-        in_specs=[_whole(a.shape) for a in arrays],
-        out_specs=[_whole(a.shape) for a in out],
+        in_specs=[whole(a.shape) for a in arrays],
+        out_specs=[whole(a.shape) for a in out],
         out_shape=out,
         input_output_aliases={1: 3, 2: 4},
         compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=2),
@@ -118,10 +118,6 @@ def attend_new(
         name="attend_new",
     )(*arrays)
     return _put_together(mixed, peaks, totals).astype(joined.dtype), k, v
-
-
-def _whole(shape: tuple[int, ...]) -> pl.BlockSpec:
-    return pl.BlockSpec(shape, lambda *_: (0,) * len(shape))
 
 
 def _put_together(mixed: Array, peaks: Array, totals: Array) -> Float[Array, "K G H"]:
@@ -190,7 +186,7 @@ def _kernel(
         look = partial(_look, keys, values, bias_ref[here], scale=scale)
         return tuple(map(look, queries, before))
 
-    empty = jnp.zeros(H, jnp.float32), jnp.float32(LEAST), jnp.float32(0)
+    empty = jnp.zeros(H, jnp.float32), jnp.float32(NOTHING), jnp.float32(0)
     for g, found in enumerate(jax.lax.fori_loop(0, turns, turn, (empty,) * heads)):
         out_ref[split, head, g, :], peak_ref[split, head, g], total_ref[split, head, g] = found
 

@@ -105,12 +105,11 @@ def one_row(
     counts = [r.shape[0] // tile.outputs for r in rows][: 1 if gated else None]
     norms = [] if norm is None else [norm]
     arrays = [part for r in rows for part in _parts(r)]
-    whole = [pl.BlockSpec(a.shape, partial(_origin, a.ndim)) for a in (x[0], *norms, *arrays)]
     how = _How(tuple(counts), tile, inputs // tile.inputs, bits, norm is not None, start, gated)
     made = pl.pallas_call(
         partial(_kernel, how=how),
         grid=(sum(counts),),
-        in_specs=whole,
+        in_specs=[whole(a.shape) for a in (x[0], *norms, *arrays)],
         out_specs=pl.BlockSpec((tile.outputs,), lambda i: (i,)),
         out_shape=jax.ShapeDtypeStruct((sum(counts) * tile.outputs,), dtype or x.dtype),
         compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=2),
@@ -120,8 +119,9 @@ def one_row(
     return made[None]
 
 
-def _origin(ndim: int, *_: Any) -> tuple[int, ...]:
-    return (0,) * ndim
+def whole(shape: tuple[int, ...]) -> pl.BlockSpec:
+    """All of an array, for every program."""
+    return pl.BlockSpec(shape, lambda *_: (0,) * len(shape))
 
 
 def _parts(rows: Array | QTensor) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from castor.models import decoder, layers, one_query, one_row
-from castor.models.attention import attend
+from castor.models.attention import NOTHING, attend
 from castor.models.block import init_block, project
 from castor.models.cache import LayerCache, append, empty_cache
 from castor.models.kernels import Machine, machine_here
@@ -185,7 +185,7 @@ def test_attention_is_that_of_the_layer_and_changes_one_column(
         joined,
         held.k,
         held.v,
-        jnp.where(mask[0, 0], 0.0, one_query.LEAST),
+        jnp.where(mask[0, 0], 0.0, NOTHING),
         turns.cos.reshape(-1),
         turns.sin.reshape(-1),
         where,
