@@ -4,8 +4,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
 	--no-emit-index-url --no-header pyproject.toml --group build
 NODE_CLIENTS := tests/serve/clients
-# Neighbours stay together and have fixtures in common; who is done takes from the other. JAX keeps
-# no programs: that ended a worker in two runs of two, before tests/conftest.py made room for them.
+# Neighbours stay together and have fixtures in common; who is done takes from the other.
 TWO := -n 2 --dist worksteal
 # A test that hangs says where, and ends.
 TIMED := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true

@@ -8,7 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxtyping
 import pytest
+from checker import checked
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ if "--xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
+
 MOST_STRETCHES = 30_000
 
 jax = import_module("jax")  # only now: it reads the variables above
 tree_util = import_module("jax.tree_util")
+compilation_cache = import_module("jax.experimental.compilation_cache.compilation_cache")
 register = tree_util.register_dataclass
 
 
@@ -39,6 +43,7 @@ def register_unchecked(cls: type, *fields: object) -> type:
 
 
 tree_util.register_dataclass = register_unchecked
+jaxtyping.jaxtyped = checked
 install_import_hook("castor", "checker.numeric")
 
 
@@ -50,6 +55,17 @@ def vocab() -> "Vocab":
     words = ("one", "two", "čtyři", "пять", "ש", "六", "seven", "naïve") * 9
     lines = (f"{word} {i} sees a red square, the cat says {word}!" for i, word in enumerate(words))
     return learn(["\n".join(lines), "    indented\tcode()\n\n\n" * 9], size=420, codes=64)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_programs(request: pytest.FixtureRequest) -> None:
+    """Programs of one device are kept from test to test and run to run, in .pytest_cache. Those of
+    a mesh are not: what JAX reads back exchanges in no order (castor/train/programs.py)."""
+    shared_out = "mesh" in request.path.read_text()
+    kept = None if shared_out else str(request.config.cache.mkdir("programs"))
+    jax.config.update("jax_compilation_cache_dir", kept)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True, scope="module")
