@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from castor.cli.flags import Verbs, add_verb, count_from_one
+from castor.cli.flags import Verbs, add_verb, count_from_one, share
 
 if TYPE_CHECKING:
     from castor.checkpoint import Checkpoint
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MORE = """\
 Weights are rounded in groups of 32 that share a scale. --calibrate rounds by what goes into each
 product; --qat trains the rounded model to say what the float one says. Both read the sources that
-the model learned from or, where those are not known, .jsonl files of documents. The picture codec
-is kept as float16."""
+the model learned from or, where those are not known, .jsonl files of documents; --labels lets it
+learn from those as well. The picture codec is kept as float16."""
 OTHERS = {  # weights that may have a format of their own
     "embedding": "tables of ids",
     "encoders": "what reads signals",
@@ -56,6 +56,13 @@ def add(verbs: Verbs) -> None:
     )
     verb.add_argument(
         "--qat", metavar="STEPS", type=count_from_one, help="train the rounded model; needs --data"
+    )
+    verb.add_argument(
+        "--labels",
+        metavar="SHARE",
+        type=share,
+        help="of what --qat learns, the share that the data says and not the float model "
+        "(default: none)",
     )
     verb.add_argument("--data", metavar="DATA", type=Path, help="the data of --qat and --eval")
     verb.add_argument(
@@ -121,6 +128,8 @@ def _opened(arguments: argparse.Namespace, *, shipped: Path) -> "Checkpoint":
 
     if arguments.qat is not None and arguments.data is None:
         raise ValueError("--qat learns from data; name its folder with --data")
+    if arguments.labels is not None and arguments.qat is None:
+        raise ValueError("--labels is a share of what --qat learns; give --qat STEPS as well")
     if arguments.eval and arguments.data is None:
         raise ValueError("--eval measures on held-out data; name its folder with --data")
     if unknown := [name for name in arguments.eval if name not in SUITE]:
@@ -175,8 +184,9 @@ def _rounded(
                 steps=arguments.qat,
                 begin=begin,
                 formats=formats,
+                labels=arguments.labels or 0.0,
                 report=lambda done, nats: report(
-                    f"training: {nats:.4f} nats from the float model", done, arguments.qat
+                    f"training: {nats:.4f} nats an id to learn", done, arguments.qat
                 ),
             )
             model = quantise(learned, formats=formats)

@@ -50,6 +50,7 @@ from castor.train.rows import rows_of
 DAMP = 0.01  # of the mean second moment, added to each: as Frantar et al.
 LENGTH = 512  # tokens of a row of documents, at most
 HEAD = ".decoder.embedding"
+MOST = 3.0  # times what another part counts, at most [ours]
 Moments = dict[str, Array]  # by the path of a weight; [..., I, I], stacked as the weight is
 
 
@@ -57,8 +58,8 @@ def batches_of(
     found: Checkpoint, *, data: Path, aside: Path, steps: int, rows: int = 8
 ) -> Iterator[Batch]:
     """Batches of what a model learned from, other ones than in its own run; of the .jsonl files in
-    `data` where nobody knows what that was. Every part comes as often as any other and counts the
-    same, whatever it did then: what is left out is unlearned.
+    `data` where nobody knows what that was. Every part comes as often as any other, and counts as
+    much, or up to three times as much if it counted for more then: what is left out is unlearned.
 
     `aside` is a folder for the codes of pictures.
 
@@ -70,14 +71,17 @@ def batches_of(
     if isinstance(recipe, FineTune):
         data = data.resolve().parent
     whole = {"rows": rows, "groups": 1, "accumulate": 1, "workers": 0}
-    parts = tuple(replace(part, share=1.0, emphasis=1.0) for part in recipe.mixture.parts)
-    mixture = Mixture(parts, balance="parts")
+    mixture = Mixture(tuple(map(_even, recipe.mixture.parts)), balance="parts")
     recipe = replace(recipe, mixture=mixture, steps=steps, seed=recipe.seed + 1, **whole)
     book = None
     if found.codec is not None:
         book = picture_book(recipe, CodecCheckpoint(*found.codec), data=data, out=aside)
     made = rows_of(recipe, config=found.config, vocab=found.vocab, book=book, data=data)
     return islice(made.training(0, range(rows)), steps)
+
+
+def _even(part: Part) -> Part:
+    return replace(part, share=1.0, emphasis=min(max(part.emphasis, 1.0), MOST))
 
 
 def _recipe(found: Checkpoint, data: Path) -> Recipe | FineTune:

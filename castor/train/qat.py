@@ -6,12 +6,12 @@ were not there. What is learned is therefore what is used, up to the precision o
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from castor.core.batch import Batch
 from castor.models import decoder
@@ -23,6 +23,15 @@ from castor.train.optim import AdamW, Cosine
 from castor.train.step import cast, make_step, start
 
 PEAK_LR = 6e-4  # of AdamW [ours]: better than 3e-4 at the demo, docs/LOG.md
+
+
+class _Learned(NamedTuple):
+    """Positions of a batch: states of both models, the next id, and what it counts."""
+
+    mine: Float[Array, "R D"]
+    theirs: Float[Array, "R D"]
+    targets: Int[Array, " R"]
+    weights: Float[Array, " R"]
 
 
 def rounded(model: Model, *, formats: Formats = ALL_INT4) -> Model:
@@ -51,16 +60,23 @@ def imitation(
     config: ModelConfig,
     precision: str = "float32",
     formats: Formats = ALL_INT4,
+    labels: float = 0.0,
 ) -> Loss:
-    """How far the rounded model's next ids are from the teacher's, in nats, where ids are learned.
+    """How far the rounded model's next ids are from the teacher's, in nats, where ids are learned;
+    for a share of it, `labels`, how far they are from the targets.
 
     Paper: Hinton et al. 2015, arXiv:1503.02531.
     """
     student = cast(rounded(model, formats=formats), precision)
     teacher = cast(teacher, precision)
-    weights = jnp.asarray(batch.weights).reshape(-1)
     mine, theirs = (_flat(one, batch, config) for one in (student, teacher))
-    apart = _divergence(student, teacher, mine, theirs, weights, cap=config.logit_cap)
+    learned = _Learned(
+        mine,
+        jax.lax.stop_gradient(theirs),
+        *(jnp.asarray(x).reshape(-1) for x in (batch.targets, batch.weights)),
+    )
+    weights = learned.weights
+    apart = _divergence(student, teacher, learned, cap=config.logit_cap, labels=labels)
     zeros = jnp.zeros(SOURCES, jnp.float32)
     return Loss(apart, weights.sum(), zeros, zeros, zeros)
 
@@ -70,24 +86,33 @@ def _flat(model: Model, batch: Batch, config: ModelConfig) -> Float[Array, "R D"
 
 
 def _divergence(
-    student: Model, teacher: Model, mine: Array, theirs: Array, weights: Array, *, cap: float | None
+    student: Model, teacher: Model, learned: _Learned, *, cap: float | None, labels: float
 ) -> Float[Array, ""]:
-    """Kullback-Leibler from teacher to student, chunk by chunk: never are all logits held."""
+    """Kullback-Leibler from teacher to student, and from targets for a share of `labels`, chunk by
+    chunk: never are all logits held, and chunks of positions of weight 0 cost nothing."""
+
+    def apart(given: _Learned) -> Array:
+        told = jax.nn.log_softmax(decoder.logits(teacher, given.theirs, cap=cap))
+        said = jax.nn.log_softmax(decoder.logits(student, given.mine, cap=cap))
+        far = jnp.sum(jnp.exp(told) * (told - said), axis=-1)
+        missed = -jnp.take_along_axis(said, given.targets[:, None], axis=-1)[:, 0]
+        return jnp.sum(given.weights * ((1 - labels) * far + labels * missed))
 
     @jax.checkpoint
-    def one(total: Array, given: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        ours, aims, weigh = given
-        told = jax.nn.log_softmax(decoder.logits(teacher, aims, cap=cap))
-        said = jax.nn.log_softmax(decoder.logits(student, ours, cap=cap))
-        return total + jnp.sum(weigh * jnp.sum(jnp.exp(told) * (told - said), axis=-1)), None
+    def one(total: Array, given: _Learned) -> tuple[Array, None]:
+        counts = jnp.any(given.weights > 0)
+        return total + jax.lax.cond(counts, apart, lambda _: jnp.float32(0), given), None
 
-    chunk = min(CHUNK, len(weights))
-    short = -len(weights) % chunk
-    parts = [
-        jnp.pad(x, ((0, short), *((0, 0),) * (x.ndim - 1))).reshape(-1, chunk, *x.shape[1:])
-        for x in (mine, jax.lax.stop_gradient(theirs), weights)
-    ]
-    return jax.lax.scan(one, jnp.float32(0), tuple(parts))[0]
+    first = jnp.argsort(learned.weights <= 0, stable=True)
+    chunk = min(CHUNK, len(first))
+    short = -len(first) % chunk
+    parts = jax.tree.map(
+        lambda x: jnp.pad(x[first], ((0, short), *((0, 0),) * (x.ndim - 1))).reshape(
+            -1, chunk, *x.shape[1:]
+        ),
+        learned,
+    )
+    return jax.lax.scan(one, jnp.float32(0), parts)[0]
 
 
 def tuned(
@@ -99,9 +124,11 @@ def tuned(
     begin: Model | None = None,
     peak_lr: float = PEAK_LR,
     formats: Formats = ALL_INT4,
+    labels: float = 0.0,
     report: Callable[[int, float], None] = lambda done, nats: None,
 ) -> Model:
-    """Float weights to be quantised, after that many steps of imitating the model.
+    """Float weights to be quantised, after that many steps of imitating the model; for a share of
+    `labels`, of learning the data's own targets.
 
     They `begin` as other weights than the model's own where those are better once rounded.
     `report` hears how many steps are done and the last one's loss, in nats per learned id.
@@ -109,7 +136,7 @@ def tuned(
     Raises:
         ValueError: the loss is no longer finite.
     """
-    objective = partial(imitation, config=config, formats=formats)
+    objective = partial(imitation, config=config, formats=formats, labels=labels)
     transform = AdamW(peak_lr, decay=0.0, schedule=Cosine(floor=0.02)).transform(steps)
     own = jax.tree.map(jnp.array, model if begin is None else begin)  # the step takes them over
     state = start(own, transform, key=jax.random.key(0), ema=0.0)

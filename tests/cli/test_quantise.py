@@ -44,6 +44,7 @@ def test_both_models_are_measured(untrained: Path, tmp_path: Path, capsys) -> No
     ("flags", "sentence"),
     [
         (["--qat", "3"], "--qat learns from data; name its folder with --data"),
+        (["--labels", "0.5"], "--labels is a share of what --qat learns; give --qat STEPS as well"),
         (["--eval", "sums"], "--eval measures on held-out data; name its folder with --data"),
         (["--data", ".", "--eval", "nothing"], "there is no benchmark 'nothing'; there is"),
         (["--calibrate", "nowhere"], "there is no folder nowhere"),

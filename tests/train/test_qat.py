@@ -12,6 +12,7 @@ from castor.core.batch import Batch
 from castor.models.decoder import Model, hidden, init, logits
 from castor.models.quant import INT8, Formats, densed, quantise
 from castor.models.sizes import ModelConfig
+from castor.train.objectives import next_token
 from castor.train.qat import imitation, rounded, tuned
 
 CONFIG = ModelConfig(layers=2, width=32, hidden=64, heads=2, head_width=16, vocab=64)
@@ -49,6 +50,19 @@ def test_the_distance_is_the_divergence_of_the_next_ids(model: Model) -> None:
     )
     assert float(found.nats) == pytest.approx(float(jnp.sum(jnp.exp(p) * (p - q))), rel=1e-3)
     assert float(found.count) == 64
+
+
+def test_a_share_of_labels_learns_the_targets(model: Model) -> None:
+    given = batch()._replace(weights=np.eye(4, 16, dtype=np.float32) * 3)
+    found = {
+        share: imitation(model, given, model, config=CONFIG, labels=share)
+        for share in (0.0, 0.25, 1.0)
+    }
+    wanted = next_token(rounded(model), given, config=CONFIG)
+    assert float(found[1.0].nats) == pytest.approx(float(wanted.nats), rel=1e-4)
+    mixed = 0.75 * found[0.0].nats + 0.25 * found[1.0].nats
+    assert float(found[0.25].nats) == pytest.approx(float(mixed), rel=1e-4)
+    assert {float(one.count) for one in found.values()} == {12}
 
 
 @pytest.mark.slow
