@@ -62,7 +62,7 @@ def kept_programs(request: pytest.FixtureRequest) -> None:
     """Programs of one device are kept from test to test and run to run, in .pytest_cache. Those of
     a mesh are not: what JAX reads back exchanges in no order (castor/train/programs.py)."""
     shared_out = "mesh" in request.path.read_text()
-    kept = None if shared_out else str(request.config.cache.mkdir("programs"))
+    kept = None if shared_out else str(request.config.rootpath / ".pytest_cache" / "programs")
     jax.config.update("jax_compilation_cache_dir", kept)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     compilation_cache.reset_cache()
