@@ -224,7 +224,7 @@ def serve(port: int = 0) -> tuple[ThreadingHTTPServer, Play]:
     play.models.set()
     server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (Handler,), {"play": play}))
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server, play
 
 
