@@ -43,10 +43,11 @@ def from_json(record: dict[str, Any]) -> list[Outcome]:
     Raises:
         KeyError, TypeError: it was not written by `as_json`.
     """
-    estimates = ("score", "shuffled", "blank")
     outcomes: list[Outcome] = []
     for told in record["outcomes"]:
-        figures: dict[str, Any] = {k: Estimate(*told[k]) if k in told else None for k in estimates}
+        figures: dict[str, Any] = {"score": Estimate(*told["score"])}
+        for control in ("shuffled", "blank"):
+            figures[control] = Estimate(*told[control]) if control in told else None
         outcomes.append(Outcome(**{**told, **figures}))
     return outcomes
 

@@ -102,7 +102,10 @@ def test_scores_stand_between_marks_with_the_machine_they_are_from(
 
 
 def test_scores_of_another_form_are_refused(found: Checkpoint, run: Path) -> None:
-    for content in ("no json", "{}", '{"outcomes": [{"name": 3}]}'):
+    scoreless = SUMS.record()
+    del scoreless["score"]
+    one_without = json.dumps({"outcomes": [scoreless]})
+    for content in ("no json", "{}", '{"outcomes": [{"name": 3}]}', one_without):
         (run / "scores.json").write_text(content)
         with pytest.raises(ValueError, match="scores.json is not what `castor eval --json` prints"):
             card(found, run=run, scores=run / "scores.json")
