@@ -40,6 +40,7 @@ KINDS = {
 UNUSUAL = ("memory", "device")  # steps since the last save are lost; another mesh, so other bits
 USUAL = tuple(kind for kind in KINDS if kind not in UNUSUAL)
 STOP_S, FULL_S, CUT_S = 60.0, 20.0, 10.0
+TURNS_S = 4.0  # between bits that a failing device turns: a step that never goes right names nobody
 SOME = 8  # steps that are taken before the first fault
 
 FLIP, WEIGHT = "flip.json", "weight.json"  # in the folder in which a process's state is kept
@@ -154,7 +155,7 @@ class Drill:
 
     def _device(self, process: int) -> None:
         processes = len(self._running())
-        while not self._over.wait(1.0) and len(now := self._running()) == processes:
+        while not self._over.wait(TURNS_S) and len(now := self._running()) == processes:
             if all(now):
                 self._gradient(process)
 
