@@ -75,10 +75,9 @@ def imitation(
         jax.lax.stop_gradient(theirs),
         *(jnp.asarray(x).reshape(-1) for x in (batch.targets, batch.weights)),
     )
-    weights = learned.weights
     apart = _divergence(student, teacher, learned, cap=config.logit_cap, labels=labels)
     zeros = jnp.zeros(SOURCES, jnp.float32)
-    return Loss(apart, weights.sum(), zeros, zeros, zeros)
+    return Loss(apart, learned.weights.sum(), zeros, zeros, zeros)
 
 
 def _flat(model: Model, batch: Batch, config: ModelConfig) -> Float[Array, "R D"]:
